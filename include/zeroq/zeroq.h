@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* zeroq: data-free mixed-precision quantization of convolutional ONNX networks.
+ *
+ * The method is ZeroQ (Cai et al., CVPR 2020): images distilled from BatchNormalization statistics, a KL
+ * sensitivity for every layer and width, and the Pareto frontier of size against sensitivity. One opaque job
+ * does it all:
+ *
+ *     zq_options options = zq_options_default();
+ *     zq_job *job = zq_job_new(&options);
+ *     if (job == NULL || zq_job_open(job, "net.onnx") != ZQ_OK || zq_job_quantize(job, "net.q.onnx") !=
+ * ZQ_OK) fprintf(stderr, "%s\n", zq_job_message(job)); zq_job_drop(job);
+ *
+ * The library never prints, exits or aborts on bad input: it returns a status, and zq_job_message says in a
+ * sentence what was found, what was expected and what to do. A job is used by one thread at a time; different
+ * jobs are independent. */
+#ifndef ZEROQ_H
+#define ZEROQ_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define ZQ_API __attribute__((visibility("default")))
+#else
+#define ZQ_API
+#endif
+
+/* What went wrong, by what the caller can do about it. The command line exits with these values. */
+typedef enum zq_status {
+    ZQ_OK = 0,
+    ZQ_ERR_INTERNAL = 1,    /* a fault of this library: please report it */
+    ZQ_ERR_USAGE = 2,       /* an option or argument is wrong */
+    ZQ_ERR_IO = 3,          /* a file can't be read or written */
+    ZQ_ERR_FORMAT = 4,      /* the model file is damaged or contradicts itself */
+    ZQ_ERR_UNSUPPORTED = 5, /* the model is valid, but holds something that isn't supported */
+    ZQ_ERR_STATISTICS = 6,  /* the model has no BatchNormalization statistics to distil from */
+    ZQ_ERR_LIMIT = 7,       /* a size or memory limit can't be kept */
+    ZQ_ERR_MEMORY = 8,      /* out of memory */
+    ZQ_ERR_CANCELLED = 9,   /* the progress callback asked to stop */
+} zq_status;
+
+/* A short fixed name of a status, such as "unsupported". Never NULL. */
+ZQ_API const char *zq_status_name(zq_status status);
+
+/* "MAJOR.MINOR.PATCH" of the library. */
+ZQ_API const char *zq_version(void);
+
+/* Called at the start of a stage, at most a few times a second inside it, and at its end.
+ * stage: a static name ("distill", "sensitivity" ...); done in 0..1. A non-zero return value cancels the job.
+ */
+typedef int (*zq_progress)(void *user, const char *stage, double done);
+
+typedef enum zq_recipe {
+    ZQ_DISTILL_FAST,  /* batch statistics in units of sigma, 20 steps, cosine decay (the default) */
+    ZQ_DISTILL_PAPER, /* Alg. 1 as published: N(0,1), L2 on mean and std, Adam 0.5 with plateau, 500 steps */
+    ZQ_DISTILL_NOISE, /* no distillation: random pixels; the only choice for a network without
+                         BatchNormalization */
+} zq_recipe;
+
+typedef enum zq_weight_scheme {
+    ZQ_WEIGHTS_SYMMETRIC,  /* zero point 0, range by least squares or min-max (the default) */
+    ZQ_WEIGHTS_ASYMMETRIC, /* the paper's: min-max with a zero point for each channel */
+} zq_weight_scheme;
+
+typedef enum zq_range_method { ZQ_RANGE_MSE, ZQ_RANGE_MINMAX, ZQ_RANGE_PERCENTILE } zq_range_method;
+
+/* Everything a job can be told. Fill it with zq_options_default(), then change what you want. */
+typedef struct zq_options {
+    const char *size; /* size target: "w8" (default), "w6", "w4", "w3", "w2", "1.5MB", "800KB", "25%" (of the
+                         FP32 file) */
+    const char *input_shapes; /* "NAME=1,3,224,224[;NAME=...]": fixes free dimensions; NULL: as in the file */
+    zq_recipe recipe;         /* how images are made */
+    int n_images;             /* distilled images; 0: 32 */
+    int n_steps;              /* distillation steps; 0: the recipe's own */
+    double input_max; /* largest pixel value before normalisation (1 or 255); 0: estimate the valid range */
+    double input_mean[4]; /* mean subtracted from a pixel, per channel; used when n_input_norm > 0 */
+    double input_std[4];  /* deviation a pixel is divided by, per channel */
+    int n_input_norm; /* channels given in input_mean/input_std: 0 (mean 0, std 1), 1 (same for all) or the
+                         input's */
+    zq_weight_scheme weights;
+    double weight_clip; /* percentile of |w| kept by the weight range, such as 99.99; 0: no percentile */
+    zq_range_method activations; /* how activation ranges are chosen */
+    double percentile;           /* for ZQ_RANGE_PERCENTILE; default 99.99 */
+    int n_threads;               /* 0: all cores this process may use */
+    uint64_t seed;               /* default 0; same seed, build and machine: same bytes */
+    zq_progress progress;        /* NULL: none */
+    void *progress_user;
+} zq_options;
+
+ZQ_API zq_options zq_options_default(void);
+
+typedef struct zq_job zq_job;
+
+/* The figures of a finished job; fields of stages that have not run are 0. */
+typedef struct zq_summary {
+    uint64_t fp32_bytes;        /* the model file with its external data */
+    uint64_t quantized_bytes;   /* the file written */
+    int n_layers;               /* weighted layers */
+    double n_macs;              /* multiply-accumulates of one image */
+    double mean_bits;           /* weight bits, averaged over parameters */
+    double predicted_kl;        /* KL(FP32 || quantized) in nats on distilled images that chose nothing */
+    double predicted_agreement; /* share of those images on which both have the same top-1, 0..1 */
+    double seconds;             /* whole job */
+    uint64_t peak_bytes;        /* peak resident memory of the process */
+} zq_summary;
+
+/* A new job (owned by the caller; free with zq_job_drop), or NULL when out of memory. options is copied;
+ * NULL: the defaults. Strings in options must live as long as the job. */
+ZQ_API zq_job *zq_job_new(const zq_options *options);
+ZQ_API void zq_job_drop(zq_job *job); /* NULL is allowed */
+
+/* Reads and checks a model: everything that can be refused is refused here. */
+ZQ_API zq_status zq_job_open(zq_job *job, const char *path);
+
+/* Makes the distilled images (once; later stages reuse them). */
+ZQ_API zq_status zq_job_distill(zq_job *job);
+
+/* The whole road: distil, calibrate, measure, allocate, round, and write the quantized model to path. The
+ * file appears whole or not at all. */
+ZQ_API zq_status zq_job_quantize(zq_job *job, const char *path);
+
+/* The distilled images as .npy, float32 [N,C,H,W], normalised as the network takes them. */
+ZQ_API zq_status zq_job_write_images(zq_job *job, const char *path);
+
+/* A contact sheet of the distilled images as PNG. */
+ZQ_API zq_status zq_job_write_sheet(zq_job *job, const char *path);
+
+/* Everything measured so far as JSON (docs/report.md describes it). */
+ZQ_API zq_status zq_job_write_json(zq_job *job, const char *path);
+
+/* The same as text in memory: a NUL-terminated string that the caller frees with free(), or NULL when out of
+ * memory. */
+ZQ_API char *zq_job_json(zq_job *job);
+
+ZQ_API void zq_job_summary(const zq_job *job, zq_summary *summary_out);
+
+/* The sentence of the last failure; "" when there was none. Owned by the job. NULL as job: "out of memory".
+ */
+ZQ_API const char *zq_job_message(const zq_job *job);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

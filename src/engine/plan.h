@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A plan: a graph made ready to run for fixed input shapes. Planning allocates and may fail; running doesn't.
+ *
+ * Memory order inside the plan is the engine's own (channels-last for 4-D values); everything that enters or
+ * leaves through the functions below that say "plain" is dense in logical order (NCHW). A plan is used by one
+ * thread at a time and borrows the graph, which must not change while the plan lives. Threads: OpenMP's
+ * current number. */
+#ifndef ZQ_ENGINE_PLAN_H
+#define ZQ_ENGINE_PLAN_H
+
+#include "graph/graph.h"
+
+typedef struct zq_plan zq_plan;
+
+typedef struct zq_plan_options {
+    int64_t n_images;      /* batch size, >= 1 */
+    int64_t height, width; /* replace the size of 4-D inputs; 0: as the graph declares */
+    bool gradient;         /* zq_plan_backward will be called (implies keep_values) */
+    bool keep_values; /* every value stays readable after forward, and zq_plan_forward_from is possible */
+    bool reference;   /* plain C operators only: for tests */
+} zq_plan_options;
+
+zq_status zq_plan_new(zq_graph *graph, const zq_plan_options *options, zq_plan **plan_out, zq_error *err);
+void zq_plan_drop(zq_plan *plan); /* NULL is allowed */
+
+/* Bytes that the plan holds (arena, packed weights). */
+size_t zq_plan_bytes(const zq_plan *plan);
+
+/* Shape that a value has in this plan. */
+const zq_shape *zq_plan_shape(const zq_plan *plan, int value);
+
+/* Copies plain data [n_images, ...] into graph input number input. */
+void zq_plan_set_input(zq_plan *plan, int input, const float *data);
+
+/* Runs everything. */
+zq_status zq_plan_forward(zq_plan *plan, zq_error *err);
+
+/* Weights to be used in place of the node's own, plain layout of the node's weight value, in n_variants
+ * variants: the images of the plan are taken as n_variants equal consecutive groups, group k uses weights[k].
+ * n_images must be a multiple of n_variants. */
+typedef struct zq_plan_override {
+    int node;
+    int n_variants;
+    const float *const *weights; /* [n_variants] */
+} zq_plan_override;
+
+/* Needs keep_values and an earlier zq_plan_forward. Runs the node with other weights and everything
+ * downstream of it; what an earlier call disturbed and this one doesn't reach is recomputed too, so results
+ * never depend on the order of calls (call with node decreasing for the least work: prefixes are then never
+ * recomputed). */
+zq_status zq_plan_forward_override(zq_plan *plan, const zq_plan_override *override, zq_error *err);
+
+/* Replaces the weights of a node for good (until called again); plain layout of the weight value; NULL: the
+ * graph's own. Takes effect at the next zq_plan_forward. */
+zq_status zq_plan_set_weights(zq_plan *plan, int node, const float *weights, zq_error *err);
+
+/* Copies a value out, plain. Quantized (ZQ_U8, ZQ_I8) values come as their integers in float. Without
+ * keep_values only graph outputs can be read. dst: zq_shape_count(zq_plan_shape(plan, value)) elements. */
+void zq_plan_read(zq_plan *plan, int value, float *dst);
+
+/* The raw elements of a value in the plan's own order, for what needs no order (ranges, histograms);
+ * borrowed, valid until the next run. Images are contiguous: elements of image i are at i * (*n_out /
+ * n_images). NULL for values that the engine fused away or did not keep. */
+const float *zq_plan_peek(const zq_plan *plan, int value, size_t *n_out);
+
+/* Mean and (biased) variance of each channel (axis 1) of a value over images and positions, in float from
+ * double sums. mean, variance: [C]. Needs keep_values. */
+void zq_plan_statistics(zq_plan *plan, int value, float *mean, float *variance);
+
+/* The same for each image: mean, variance: [n_images, C]. */
+void zq_plan_image_statistics(zq_plan *plan, int value, float *mean, float *variance);
+
+/* A gradient that enters at a value: either per channel, d = c1[c] + c2[c] * (z - mean[c]), fused into the
+ * backward pass, or dense (plain). */
+typedef struct zq_plan_seed {
+    int value;
+    const float *c1, *c2, *mean; /* [C]; NULL when dense is given */
+    const float *dense;          /* plain, the value's shape; NULL: per channel */
+} zq_plan_seed;
+
+/* Gradient of a scalar whose partial derivatives at some values are the seeds, with respect to graph input 0.
+ * d_input: plain, the input's shape. Needs gradient and a zq_plan_forward before. */
+zq_status zq_plan_backward(zq_plan *plan, int n_seeds, const zq_plan_seed *seeds, float *d_input,
+                           zq_error *err);
+
+/* What runs each node, for inspection: "conv onednn jit:avx512_core" or "Relu plain". Borrowed. NULL: nothing
+ * runs. */
+const char *zq_plan_kernel(const zq_plan *plan, int node);
+
+/* Wall time of each node in the last forward, milliseconds; 0 where nothing ran. */
+double zq_plan_node_ms(const zq_plan *plan, int node);
+
+#endif

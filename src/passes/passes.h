@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is done to a graph between reading and running: shapes, constants, BatchNormalization. */
+#ifndef ZQ_PASSES_PASSES_H
+#define ZQ_PASSES_PASSES_H
+
+#include "graph/graph.h"
+
+/* Shapes of all values for given shapes of the graph inputs (no -1 in them).
+ * input_shapes: [n_inputs]; shapes: [n_values], written; dtypes of the graph's values are set too. Doesn't
+ * evaluate anything: constants are those that the graph holds (run zq_fold_constants first). */
+zq_status zq_infer(zq_graph *graph, const zq_shape *input_shapes, zq_shape *shapes, zq_error *err);
+
+/* zq_infer for n_images images at the size that the graph declares (dimension 0 of every input is set to
+ * n_images where the batch is free). height and width replace dimensions 2 and 3 of 4-D inputs when they are
+ * > 0. A graph with a fixed batch is refused for any other n_images. */
+zq_status zq_infer_batch(zq_graph *graph, int64_t n_images, int64_t height, int64_t width, zq_shape *shapes,
+                         zq_error *err);
+
+/* Evaluates every node whose inputs are constants, Shape included, and replaces it by a constant. With a free
+ * batch it does so for two batch sizes and compares: what differs depends on the batch; a Reshape target made
+ * of it gets 0 or -1 in that place, anything else that reads it is refused with a sentence. Sets the shape of
+ * every value (batch 1). input_shapes: "NAME=1,3,224,224;..." fixes free dimensions (a leading 1 where the
+ * file's batch is free keeps it free); NULL: none. A free dimension other than the batch that nothing fixes
+ * is refused with the option that fixes it. */
+zq_status zq_fold_constants(zq_graph *graph, const char *input_shapes, zq_error *err);
+
+/* What zq_simplify found and did. */
+typedef struct zq_simplify_counts {
+    int bn_total;    /* BatchNormalization nodes in the file */
+    int bn_folded;   /* folded into the Conv, ConvTranspose, Gemm or MatMul before them */
+    int bn_affine;   /* others: now a depthwise 1x1 convolution */
+    int bn_absorbed; /* of these, folded into the convolution behind them because that is exact */
+} zq_simplify_counts;
+
+/* After zq_fold_constants: removes Identity, Dropout and dead nodes; folds BatchNormalization behind a
+ * weighted node (the node's output then carries stats: mean beta, std |gamma|); turns any other
+ * BatchNormalization on a 4-D value into a depthwise 1x1 Conv, exact, whose input carries stats (mean mu, std
+ * sqrt(var + epsilon)), or folds it into the following convolution where that is exact (single consumer, and
+ * no zero padding or no shift). Brings MatMul with a constant and a following Add of a constant vector
+ * together as Gemm where the input is 2-D, and Conv followed by a per-channel constant Mul/Add/Sub/Div into
+ * the Conv. Values keep their names where they live on. Refuses NaN or infinite weights and negative
+ * variances. */
+zq_status zq_simplify(zq_graph *graph, zq_simplify_counts *counts_out, zq_error *err);
+
+#endif

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The weighted layers of a simplified graph: what gets a width. */
+#ifndef ZQ_QUANT_LAYERS_H
+#define ZQ_QUANT_LAYERS_H
+
+#include "graph/graph.h"
+
+/* One weight tensor and the nodes that use it (more than one where a weight is shared). */
+typedef struct zq_layer {
+    const char
+        *name; /* of the first node, or of its output where the node has none; borrowed from the graph */
+    int n_nodes;
+    int *nodes; /* graph node indices, increasing; owned */
+    int weight; /* value index of the constant */
+    int axis; /* of the weight's output channel: 0 for Conv and Gemm with transB, 1 for Gemm without, last for
+                 MatMul */
+    int64_t n_channels, per_channel;
+    double macs; /* of one image, all nodes together */
+    bool affine; /* a depthwise 1x1 convolution: exact at any width, kept at 8 bits */
+} zq_layer;
+
+typedef struct zq_layers {
+    int n;
+    zq_layer *items; /* [n] in order of the first node */
+} zq_layers;
+
+zq_status zq_layers_find(zq_graph *graph, zq_layers *layers_out, zq_error *err);
+void zq_layers_clear(zq_layers *layers);
+
+/* Weights of a layer with the output channel first, [n_channels, per_channel], and back to the layout of the
+ * constant. */
+void zq_layer_load(const zq_graph *graph, const zq_layer *layer, float *w_out);
+void zq_layer_store(const zq_graph *graph, const zq_layer *layer, const float *w, float *constant_out);
+
+#endif

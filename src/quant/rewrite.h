@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The quantized network as a graph with QuantizeLinear/DequantizeLinear, in the forms that ONNX Runtime fuses
+ * to integer kernels. */
+#ifndef ZQ_QUANT_REWRITE_H
+#define ZQ_QUANT_REWRITE_H
+
+#include "quant/layers.h"
+#include "quant/quantizer.h"
+
+/* Decides which values of a simplified graph get Q/DQ and which share a scale (across MaxPool, Reshape,
+ * Transpose ...), on top of calibrated ranges: activations [n_values], in: ranges of all values; out: used is
+ * true only where a Q/DQ pair goes, groups of one scale are made equal. Values between a convolution and its
+ * Relu/Clip, values on the float tail behind the last weighted layer, and shape paths get none. */
+zq_status zq_place(zq_graph *graph, zq_activation *activations, zq_error *err);
+
+/* Least weight scale of each output channel of a layer so that its int32 bias and accumulator can't overflow.
+ * scale: [n_channels]. */
+void zq_bias_scale_floor(const zq_graph *graph, const zq_layer *layer, const zq_activation *activations,
+                         float *scale);
+
+/* A new graph (owned by the caller) with Q/DQ. weights: [layers->n]. Names of values and nodes of the
+ * original stay. */
+zq_status zq_rewrite(const zq_graph *graph, const zq_layers *layers, const zq_activation *activations,
+                     const zq_weights *weights, zq_graph **graph_out, zq_error *err);
+
+#endif

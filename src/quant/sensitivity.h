@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Sensitivity of a layer at a width: eq. 2 of the paper, Omega_i(k) = 1/N sum_j KL(M(x_j) || M(theta_i at k
+ * bits; x_j)). */
+#ifndef ZQ_QUANT_SENSITIVITY_H
+#define ZQ_QUANT_SENSITIVITY_H
+
+#include "quant/distill.h"
+#include "quant/layers.h"
+#include "quant/quantizer.h"
+
+/* How two outputs of a network are compared. */
+typedef enum zq_output_rule {
+    ZQ_OUTPUT_SOFTMAX,     /* logits: KL between their softmax over the last axis (channel axis for 4-D) */
+    ZQ_OUTPUT_PROBABILITY, /* already a softmax: KL between them */
+    ZQ_OUTPUT_SQUARED,     /* anything else: |z - z'|^2 / |z - mean z|^2 */
+} zq_output_rule;
+
+/* The rule for output number output of the graph, from what produces it and from its shape. */
+zq_output_rule zq_output_rule_of(const zq_graph *graph, int output);
+const char *zq_output_rule_name(zq_output_rule rule);
+
+/* Distance for each image, averaged over outputs. reference, other: [n_outputs] plain outputs of n_images
+ * images; distance: [n_images], written. agreement (NULL is allowed): [n_images], 1 where the top-1 agrees
+ * (first output). */
+void zq_output_distance(const zq_graph *graph, int64_t n_images, const float *const *reference,
+                        const float *const *other, double *distance, double *agreement);
+
+enum { ZQ_MAX_WIDTHS = 8 };
+
+typedef struct zq_sensitivity {
+    int n_layers, n_widths;
+    int widths[ZQ_MAX_WIDTHS]; /* bits, increasing */
+    double *omega;             /* [n_layers, n_widths], owned */
+} zq_sensitivity;
+
+/* images: those used (a share is best held out by the caller). spec: range method and scheme; its bits are
+ * ignored. */
+zq_status zq_sensitivity_measure(zq_graph *graph, const zq_layers *layers, const zq_images *images,
+                                 int n_widths, const int *widths, const zq_weight_spec *spec,
+                                 zq_step_callback callback, void *user, zq_sensitivity *out, zq_error *err);
+void zq_sensitivity_clear(zq_sensitivity *sensitivity);
+
+#endif
