@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The operators, one line each: X(symbol) stands for zq_op_symbol in ops/symbol.c. No include guard: it is included
+ * where a list of them is wanted. */
+/* weighted */
+X(conv)
+X(gemm)
+X(matmul)
+X(batch_normalization)
+/* pooling, reduction, resampling */
+X(max_pool)
+X(average_pool)
+X(global_average_pool)
+X(global_max_pool)
+X(reduce_mean)
+X(resize)
+X(softmax)
+/* elementwise, one input */
+X(relu)
+X(clip)
+X(leaky_relu)
+X(prelu)
+X(sigmoid)
+X(hard_sigmoid)
+X(hard_swish)
+X(tanh)
+X(exp)
+X(sqrt)
+X(floor)
+X(identity)
+X(dropout)
+X(cast)
+/* elementwise, two inputs */
+X(add)
+X(sub)
+X(mul)
+X(div)
+X(pow)
+/* moving elements */
+X(concat)
+X(split)
+X(slice)
+X(pad)
+X(transpose)
+X(reshape)
+X(flatten)
+X(squeeze)
+X(unsqueeze)
+X(gather)
+X(expand)
+/* shapes and constants */
+X(constant)
+X(constant_of_shape)
+X(shape)
+X(range)
+/* quantization */
+X(quantize_linear)
+X(dequantize_linear)
