@@ -53,16 +53,59 @@ void zq_graph_drop(zq_graph *graph) {
     zq_free(graph->name);
     zq_free(graph->file);
     zq_free(graph->producer);
+    zq_free(graph->slots);
     zq_free(graph);
 }
 
 /* ---- values */
 
-/* A scan: graphs hold thousands of values at most, and lookups by name only happen while they are built. */
-int zq_graph_find_value(const zq_graph *graph, const char *name) {
+/* Value names are found through an open-addressing hash index, since a model from a stranger may hold many.
+ * Renaming and compacting drop it; the next look-up builds it again. */
+static uint64_t hash_name(const char *name) {
+    uint64_t hash = 0xcbf29ce484222325ULL; /* FNV-1a */
+    for (; *name != '\0'; name++)
+        hash = (hash ^ (unsigned char)*name) * 0x100000001b3ULL;
+    return hash ^ (hash >> 29);
+}
+
+static void drop_index(zq_graph *graph) {
+    zq_free(graph->slots);
+    graph->slots = NULL;
+    graph->n_slots = 0;
+}
+
+static void index_value(zq_graph *graph, int value) {
+    size_t slot = hash_name(graph->values[value].name) & (graph->n_slots - 1);
+    while (graph->slots[slot] >= 0)
+        slot = (slot + 1) & (graph->n_slots - 1);
+    graph->slots[slot] = value;
+}
+
+/* At most half full, so that probing stays short. */
+static bool build_index(zq_graph *graph) {
+    size_t n_slots = 64;
+    while (n_slots < 4 * (size_t)graph->n_values)
+        n_slots *= 2;
+    drop_index(graph);
+    graph->slots = zq_alloc_raw(n_slots, sizeof *graph->slots);
+    if (graph->slots == NULL)
+        return false;
+    graph->n_slots = n_slots;
+    for (size_t slot = 0; slot < n_slots; slot++)
+        graph->slots[slot] = -1;
     for (int v = 0; v < graph->n_values; v++)
-        if (graph->values[v].name != NULL && strcmp(graph->values[v].name, name) == 0)
-            return v;
+        if (graph->values[v].name != NULL)
+            index_value(graph, v);
+    return true;
+}
+
+int zq_graph_find_value(zq_graph *graph, const char *name) {
+    if (graph->n_slots < 2 * (size_t)graph->n_values + 2 && !build_index(graph))
+        return -1;
+    size_t slot = hash_name(name) & (graph->n_slots - 1);
+    for (; graph->slots[slot] >= 0; slot = (slot + 1) & (graph->n_slots - 1))
+        if (strcmp(graph->values[graph->slots[slot]].name, name) == 0)
+            return graph->slots[slot];
     return -1;
 }
 
@@ -87,7 +130,21 @@ int zq_graph_add_value(zq_graph *graph, const char *name, zq_dtype dtype, const 
         return -1;
     graph->values[graph->n_values] = (zq_value){
         .name = own_name, .dtype = dtype, .shape = shape != NULL ? *shape : (zq_shape){0}, .producer = -1};
+    if (graph->n_slots > 0)
+        index_value(graph, graph->n_values); /* the look-up for a unique name left room */
     return graph->n_values++;
+}
+
+bool zq_graph_rename_value(zq_graph *graph, int value, const char *name) {
+    if (strcmp(graph->values[value].name, name) == 0)
+        return true;
+    char *own_name = unique_name(graph, name);
+    if (own_name == NULL)
+        return false;
+    zq_free(graph->values[value].name);
+    graph->values[value].name = own_name;
+    drop_index(graph);
+    return true;
 }
 
 int zq_graph_add_constant(zq_graph *graph, const char *name, zq_tensor *tensor) {
@@ -503,6 +560,7 @@ static void renumber(int n, int *indices, const int *renumbered) {
 
 static void compact(zq_graph *graph, const bool *alive, int *renumbered) {
     int n_values = 0, n_nodes = 0;
+    drop_index(graph);
     for (int v = 0; v < graph->n_values; v++) {
         if (!alive[v]) {
             clear_value(&graph->values[v]);

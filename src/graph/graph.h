@@ -74,6 +74,8 @@ typedef struct zq_graph {
     char *producer;        /* producer_name producer_version of the file read; may be NULL */
     uint64_t file_bytes;   /* of the file read, external data included */
     uint64_t id_counter;   /* for unique names */
+    size_t n_slots;        /* hash index of value names; 0: to be rebuilt */
+    int *slots;
 } zq_graph;
 
 /* ---- building */
@@ -146,7 +148,11 @@ zq_status zq_graph_clean(zq_graph *graph, zq_error *err);
 /* Topological order, stable; ZQ_ERR_FORMAT with the node's name on a cycle or a value without a producer. */
 zq_status zq_graph_sort(zq_graph *graph, zq_error *err);
 
-int zq_graph_find_value(const zq_graph *graph, const char *name); /* -1: none */
+int zq_graph_find_value(zq_graph *graph, const char *name); /* -1: none (or out of memory) */
+
+/* Another name for a value (made unique when it is taken). Names are never changed in place: they are
+ * indexed. */
+bool zq_graph_rename_value(zq_graph *graph, int value, const char *name); /* false: out of memory */
 
 /* Takes stats in every case. */
 void zq_value_set_stats(zq_value *value, zq_stats *stats);
