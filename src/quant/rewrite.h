@@ -7,11 +7,22 @@
 #include "quant/layers.h"
 #include "quant/quantizer.h"
 
+/* Why a node runs on integers or stays float. */
+typedef enum zq_placement {
+    ZQ_PLACED_INTEGER,   /* runs on integers in ONNX Runtime */
+    ZQ_PLACED_TAIL,      /* float: nothing weighted lies behind it */
+    ZQ_PLACED_NO_KERNEL, /* float: ONNX Runtime has no integer kernel for it */
+    ZQ_PLACED_OPERAND,   /* float: one operand is a float constant */
+} zq_placement;
+
+const char *zq_placement_text(zq_placement placement); /* a few words for people */
+
 /* Decides which values of a simplified graph get Q/DQ and which share a scale (across MaxPool, Reshape,
  * Transpose ...), on top of calibrated ranges: activations [n_values], in: ranges of all values; out: used is
  * true only where a Q/DQ pair goes, groups of one scale are made equal. Values between a convolution and its
- * Relu/Clip, values on the float tail behind the last weighted layer, and shape paths get none. */
-zq_status zq_place(zq_graph *graph, zq_activation *activations, zq_error *err);
+ * Relu/Clip, values on the float tail behind the last weighted layer, and shape paths get none. nodes_out:
+ * [n_nodes], written; NULL is allowed. */
+zq_status zq_place(zq_graph *graph, zq_activation *activations, zq_placement *nodes_out, zq_error *err);
 
 /* Least weight scale of each output channel of a layer so that its int32 bias and accumulator can't overflow.
  * scale: [n_channels]. */
