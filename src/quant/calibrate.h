@@ -6,24 +6,28 @@
 #include "quant/distill.h"
 #include "quant/quantizer.h"
 
-/* Streaming histogram of a tensor: 2048 bins over a range that doubles when a value falls outside. */
+/* Streaming histogram of a tensor: bins over a range that doubles when a value falls outside. Widths are
+ * powers of two, so the result doesn't depend on the order or the portions in which values come. */
+enum { ZQ_HISTOGRAM_BINS = 2048, ZQ_HISTOGRAM_ZERO = 1024 };
 typedef struct zq_histogram {
-    float lo, hi; /* extremes seen */
-    double width; /* of a bin; bin i covers [(i - 1024) width, (i - 1023) width) */
-    double count[2048];
-    double n, zeros; /* elements seen; of these exactly 0 (not in the bins) */
+    float lo, hi; /* extremes seen; 0 before any */
+    double width; /* of a bin; bin i covers [(i - 1024) width, (i - 1023) width); 0 before any value but 0 */
+    double count[ZQ_HISTOGRAM_BINS];
+    double n, zeros; /* finite elements seen; of these exactly 0 (not in the bins) */
 } zq_histogram;
 
 void zq_histogram_init(zq_histogram *histogram);
 void zq_histogram_add(zq_histogram *histogram, size_t n, const float *x);
 
-/* The range of the method: min-max, percentile of |x| on each side, or least squared error of quantizing to
- * bits. */
+/* The range of the method: min-max, the percentile of all elements on each side, or least squared error of
+ * quantizing to bits with zq_activation_from_range. lo <= 0 <= hi except for min-max, which gives the
+ * extremes. An empty histogram gives 0, 0. */
 void zq_histogram_range(const zq_histogram *histogram, zq_range_method method, double percentile, int bits,
                         float *lo, float *hi);
 
 /* Ranges of all float values that are computed at run time. activations: [graph->n_values], written; used is
- * true where a range was found. values_that_hold_images: graph inputs get the box where it is known. */
+ * true where a range was found (a value that the engine fuses away has none). Graph input 0 gets the whole
+ * box where one is given (NULL: none). bits: 2..8. */
 zq_status zq_calibrate(zq_graph *graph, const zq_images *images, const zq_box *box, zq_range_method method,
                        double percentile, int bits, zq_activation *activations, zq_error *err);
 

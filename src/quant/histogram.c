@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "quant/calibrate.h"
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+enum {
+    BINS = ZQ_HISTOGRAM_BINS,
+    ZERO = ZQ_HISTOGRAM_ZERO,
+    BLOCK = 4096, /* elements binned at a time: their indices stay in the first-level cache */
+    N_SHRINKS = 100,
+    LEAST_EXPONENT = -100, /* of a width: its inverse is still a float */
+};
+static const double shrink = 0.965; /* from one clip candidate to the next: the last is 0.03 of the extreme */
+
+void zq_histogram_init(zq_histogram *histogram) {
+    memset(histogram, 0, sizeof *histogram);
+}
+
+/* Doubles the width: pairs of bins become one, away from the middle outwards. */
+static void double_width(zq_histogram *h) {
+    double merged[BINS] = {0};
+    for (int i = 0; i < BINS / 2; i++)
+        merged[BINS / 4 + i] = h->count[2 * i] + h->count[2 * i + 1];
+    memcpy(h->count, merged, sizeof merged);
+    h->width *= 2;
+}
+
+/* Makes |x| <= largest fit into the bins. */
+static void widen(zq_histogram *h, float largest) {
+    int exponent;
+    frexp(largest, &exponent); /* largest < 2^exponent */
+    exponent -= 10;            /* 1024 bins on each side */
+    const double width = ldexp(1, exponent > LEAST_EXPONENT ? exponent : LEAST_EXPONENT);
+    if (h->width == 0)
+        h->width = width;
+    /* Far apart, the halvings would move everything next to the middle anyway. */
+    for (int k = 0; h->width < width && k < 2 * BINS; k++)
+        double_width(h);
+}
+
+typedef struct extremes {
+    float lo, hi;
+    size_t n_bad, n_zeros; /* not finite; exactly 0 */
+} extremes;
+
+/* In LANES at a time, because a compiler must not reorder minima of floats on its own. */
+static extremes find_extremes(size_t n, const float *x) {
+    enum { LANES = 16 };
+    float lo[LANES], hi[LANES];
+    uint32_t n_bad[LANES] = {0}, n_zeros[LANES] = {0};
+    for (int l = 0; l < LANES; l++) {
+        lo[l] = FLT_MAX;
+        hi[l] = -FLT_MAX;
+    }
+    extremes all = {FLT_MAX, -FLT_MAX, 0, 0};
+    const size_t n_whole = n - n % LANES;
+    for (size_t i = 0; i < n_whole; i += LANES)
+        for (int l = 0; l < LANES; l++) {
+            const float v = x[i + (size_t)l];
+            lo[l] = v < lo[l] ? v : lo[l];
+            hi[l] = v > hi[l] ? v : hi[l];
+            n_bad[l] += !(fabsf(v) <= FLT_MAX);
+            n_zeros[l] += v == 0;
+        }
+    for (size_t i = n_whole; i < n; i++) {
+        const float v = x[i];
+        all.lo = v < all.lo ? v : all.lo;
+        all.hi = v > all.hi ? v : all.hi;
+        all.n_bad += !(fabsf(v) <= FLT_MAX);
+        all.n_zeros += v == 0;
+    }
+    for (int l = 0; l < LANES; l++) {
+        all.lo = lo[l] < all.lo ? lo[l] : all.lo;
+        all.hi = hi[l] > all.hi ? hi[l] : all.hi;
+        all.n_bad += n_bad[l];
+        all.n_zeros += n_zeros[l];
+    }
+    return all;
+}
+
+/* Counts finite values that fit. Two tables take turns, because successive values often fall into one bin and
+ * an increment must wait for the one before. */
+static void count_block(zq_histogram *h, size_t n, const float *x) {
+    int index[BLOCK];
+    uint32_t even[BINS] = {0}, odd[BINS] = {0};
+    const float per_width = (float)(1 / h->width);
+#pragma omp simd
+    for (size_t i = 0; i < n; i++)
+        index[i] = (int)floorf(x[i] * per_width) + ZERO;
+    for (size_t i = 0; i + 1 < n; i += 2) {
+        even[index[i]]++;
+        odd[index[i + 1]]++;
+    }
+    if (n % 2 != 0)
+        even[index[n - 1]]++;
+    for (int i = 0; i < BINS; i++)
+        h->count[i] += (double)even[i] + (double)odd[i];
+}
+
+static void add_finite(zq_histogram *h, size_t n, const float *x, const extremes *found) {
+    h->lo = h->n == 0 || found->lo < h->lo ? found->lo : h->lo;
+    h->hi = h->n == 0 || found->hi > h->hi ? found->hi : h->hi;
+    h->n += (double)n;
+    h->zeros += (double)found->n_zeros;
+    if (found->n_zeros == n)
+        return;
+    widen(h, fmaxf(-found->lo, found->hi));
+    for (size_t i = 0; i < n; i += BLOCK)
+        count_block(h, n - i < BLOCK ? n - i : BLOCK, x + i);
+    h->count[ZERO] -= (double)found->n_zeros;
+}
+
+void zq_histogram_add(zq_histogram *histogram, size_t n, const float *x) {
+    const extremes found = find_extremes(n, x);
+    if (n == 0)
+        return;
+    if (found.n_bad == 0) {
+        add_finite(histogram, n, x, &found);
+        return;
+    }
+    float finite[BLOCK]; /* rare: pick the others out */
+    size_t n_finite = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (fabsf(x[i]) <= FLT_MAX)
+            finite[n_finite++] = x[i];
+        if (n_finite == BLOCK || (i + 1 == n && n_finite > 0)) {
+            const extremes part = find_extremes(n_finite, finite);
+            add_finite(histogram, n_finite, finite, &part);
+            n_finite = 0;
+        }
+    }
+}
+
+/* ---- ranges */
+
+/* Integral from 0 to x of (t - nearest level)^2 dt, in units where levels are the integers lo..hi: a full
+ * cell gives 1/12, the rest of the last one a cube. Beyond the last level the same cube is the clipping
+ * error. */
+static inline double error_integral(double x, double lo, double hi) {
+    double level = nearbyint(x);
+    level = level > lo ? level : lo;
+    level = level < hi ? level : hi;
+    const double rest = x - level;
+    return level / 12 + rest * rest * rest / 3;
+}
+
+/* Squared error of quantizing what the histogram holds, with elements spread evenly within a bin (only up to
+ * the extremes in the outermost ones) and exact zeros free of error. */
+static double squared_error(const zq_histogram *h, int first, int last, const zq_activation *a) {
+    const double lo = -a->zero_point, hi = a->q_max - a->zero_point;
+    const double per_scale = 1 / (double)a->scale;
+    double left = fmax((first - ZERO) * h->width, h->lo) * per_scale;
+    double integral = error_integral(left, lo, hi), sum = 0;
+    for (int i = first; i <= last; i++) {
+        const double right = fmin((i + 1 - ZERO) * h->width, h->hi) * per_scale;
+        const double next = error_integral(right, lo, hi);
+        if (h->count[i] > 0) {
+            const double level = fmin(fmax(nearbyint(left), lo), hi);
+            const bool point =
+                !(right - left > 1e-9 * fabs(right)); /* all at the extreme, such as Clip's bound */
+            sum +=
+                h->count[i] * (point ? (left - level) * (left - level) : (next - integral) / (right - left));
+        }
+        left = right;
+        integral = next;
+    }
+    return sum * (double)a->scale * (double)a->scale;
+}
+
+/* The search for clip bounds of least squared error. */
+typedef struct clip {
+    const zq_histogram *histogram;
+    int first, last; /* bins that hold anything */
+    int bits;
+    double lo, hi, error; /* the best so far */
+} clip;
+
+static void try_clip(clip *c, double lo, double hi) {
+    const zq_activation a = zq_activation_from_range((float)lo, (float)hi, c->bits);
+    const double error = squared_error(c->histogram, c->first, c->last, &a);
+    if (error < c->error) {
+        c->lo = lo;
+        c->hi = hi;
+        c->error = error;
+    }
+}
+
+static void range_mse(const zq_histogram *h, int bits, float *lo, float *hi) {
+    const double low = *lo, high = *hi;
+    clip c = {.histogram = h, .first = 0, .last = BINS - 1, .bits = bits, .error = INFINITY};
+    while (c.first < c.last && h->count[c.first] == 0)
+        c.first++;
+    while (c.last > c.first && h->count[c.last] == 0)
+        c.last--;
+    double factor = 1;
+    for (int k = 0; k < N_SHRINKS; k++, factor *= shrink)
+        try_clip(&c, low * factor, high * factor);
+    /* Then each side with the other held. */
+    for (int round = 0; round < 2 && low < 0 && high > 0; round++) {
+        factor = 1;
+        const double held_low = c.lo;
+        for (int k = 0; k < N_SHRINKS; k++, factor *= shrink)
+            try_clip(&c, held_low, high * factor);
+        factor = 1;
+        const double held_high = c.hi;
+        for (int k = 0; k < N_SHRINKS; k++, factor *= shrink)
+            try_clip(&c, low * factor, held_high);
+    }
+    *lo = (float)c.lo;
+    *hi = (float)c.hi;
+}
+
+/* The bound with `cut` elements outside it, walking from the extreme towards 0 (side 1: from above, -1: from
+ * below). Where the whole side would be cut, the extreme. */
+static double percentile_bound(const zq_histogram *h, int side, double cut, double extreme) {
+    double outside = 0;
+    for (int k = ZERO - 1; k >= 0; k--) { /* the bin k widths away from 0 */
+        const double count = h->count[side > 0 ? ZERO + k : ZERO - 1 - k];
+        if (count > 0 && outside + count > cut) {
+            const double bound = (k + 1 - (cut - outside) / count) * h->width;
+            return bound < fabs(extreme) ? side * bound : extreme;
+        }
+        outside += count;
+    }
+    return extreme;
+}
+
+void zq_histogram_range(const zq_histogram *histogram, zq_range_method method, double percentile, int bits,
+                        float *lo, float *hi) {
+    *lo = histogram->lo;
+    *hi = histogram->hi;
+    if (method == ZQ_RANGE_MINMAX || histogram->width == 0)
+        return;
+    *lo = fminf(*lo, 0);
+    *hi = fmaxf(*hi, 0);
+    if (method == ZQ_RANGE_PERCENTILE) {
+        const double cut = fmin(fmax(1 - percentile / 100, 0), 1) * histogram->n;
+        *lo = (float)percentile_bound(histogram, -1, cut, *lo);
+        *hi = (float)percentile_bound(histogram, 1, cut, *hi);
+    } else
+        range_mse(histogram, bits, lo, hi);
+}
