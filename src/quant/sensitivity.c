@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "quant/sensitivity.h"
+
+#include "base/memory.h"
+#include "engine/plan.h"
+
+#include <string.h>
+
+/* Bytes of activations in one plan. */
+static const double memory_limit_bytes = 1.2e9;
+
+/* All that one measurement needs. The plan holds `variants` groups of `micro` images: the same images in
+ * every group, so that one run measures as many widths of a layer. */
+typedef struct session {
+    zq_graph *graph;
+    const zq_layers *layers;
+    const zq_images *images;
+    const zq_weight_spec *spec;
+    zq_sensitivity *result;
+    zq_plan *plan; /* owned, like all below */
+    int64_t micro;
+    int variants;
+    float *input;                  /* [variants * micro images] */
+    float **reference, **output;   /* [n_outputs], each of variants * micro images */
+    double *distance;              /* [micro] */
+    float *channel_first;          /* room for the largest layer */
+    float *weights[ZQ_MAX_WIDTHS]; /* the same, for each width, in the constant's layout */
+    const float **group;           /* [n_outputs] into output */
+    zq_weights *quantized;         /* [n_layers, n_widths] */
+    zq_step_callback callback;
+    void *user;
+    int done, total; /* layers times batches */
+} session;
+
+/* ---- memory */
+
+static double bytes_of_image(const zq_graph *graph) {
+    double bytes = 0;
+    for (int v = 0; v < graph->n_values; v++) {
+        const int64_t count = zq_shape_count(&graph->values[v].shape);
+        if (graph->values[v].constant == NULL && count > 0)
+            bytes += (double)count * sizeof(float);
+    }
+    return bytes;
+}
+
+/* Batch and number of widths in a run. A graph with a fixed batch takes one width at a time. */
+static void choose_sizes(session *s) {
+    const int64_t n_images = s->images->shape.dims[0];
+    s->variants = s->graph->free_batch ? s->result->n_widths : 1;
+    s->micro = s->graph->free_batch ? n_images : s->graph->values[s->graph->inputs[0]].shape.dims[0];
+    const double bytes = bytes_of_image(s->graph) * s->variants;
+    while (s->graph->free_batch && s->micro > 1 &&
+           (n_images % s->micro != 0 || bytes * (double)s->micro > memory_limit_bytes))
+        s->micro--;
+}
+
+static zq_status make_room(session *s, zq_error *err) {
+    const size_t copies = (size_t)s->variants * (size_t)s->micro;
+    const size_t image = (size_t)(zq_shape_count(&s->images->shape) / s->images->shape.dims[0]);
+    int64_t largest = 0;
+    for (int i = 0; i < s->layers->n; i++) {
+        const int64_t n = s->layers->items[i].n_channels * s->layers->items[i].per_channel;
+        largest = n > largest ? n : largest;
+    }
+    s->input = zq_alloc_raw(copies * image, sizeof(float));
+    s->distance = zq_alloc((size_t)s->micro, sizeof(double));
+    s->channel_first = zq_alloc_raw((size_t)largest, sizeof(float));
+    s->reference = zq_alloc((size_t)s->graph->n_outputs, sizeof(float *));
+    s->output = zq_alloc((size_t)s->graph->n_outputs, sizeof(float *));
+    s->group = zq_alloc((size_t)s->graph->n_outputs, sizeof(float *));
+    s->quantized = zq_alloc((size_t)s->layers->n * (size_t)s->result->n_widths, sizeof *s->quantized);
+    bool ok = s->group != NULL && s->quantized != NULL && s->input != NULL && s->distance != NULL &&
+              s->channel_first != NULL && s->reference != NULL && s->output != NULL;
+    for (int k = 0; k < s->result->n_widths && ok; k++)
+        ok = (s->weights[k] = zq_alloc_raw((size_t)largest, sizeof(float))) != NULL;
+    for (int o = 0; o < s->graph->n_outputs && ok; o++) {
+        const size_t n = (size_t)zq_shape_count(zq_plan_shape(s->plan, s->graph->outputs[o]));
+        s->reference[o] = zq_alloc_raw(n, sizeof(float));
+        s->output[o] = zq_alloc_raw(n, sizeof(float));
+        ok = s->reference[o] != NULL && s->output[o] != NULL;
+    }
+    return ok ? ZQ_OK : zq_fail_memory(err);
+}
+
+static void session_clear(session *s) {
+    for (int o = 0; o < s->graph->n_outputs; o++) {
+        if (s->reference != NULL)
+            zq_free(s->reference[o]);
+        if (s->output != NULL)
+            zq_free(s->output[o]);
+    }
+    for (int i = 0; i < s->layers->n * s->result->n_widths && s->quantized != NULL; i++)
+        zq_weights_clear(&s->quantized[i]);
+    zq_free(s->quantized);
+    zq_free(s->group);
+    for (int k = 0; k < ZQ_MAX_WIDTHS; k++)
+        zq_free(s->weights[k]);
+    zq_free(s->reference);
+    zq_free(s->output);
+    zq_free(s->input);
+    zq_free(s->distance);
+    zq_free(s->channel_first);
+    zq_plan_drop(s->plan);
+}
+
+/* ---- measuring */
+
+static void read_outputs(session *s, float **dst) {
+    for (int o = 0; o < s->graph->n_outputs; o++)
+        zq_plan_read(s->plan, s->graph->outputs[o], dst[o]);
+}
+
+/* Quantizes the layer once; each batch of images reuses it. */
+static zq_status quantize_layer(session *s, int layer_index, zq_error *err) {
+    const zq_layer *layer = &s->layers->items[layer_index];
+    zq_weights *quantized = s->quantized + layer_index * s->result->n_widths;
+    for (int k = 0; k < s->result->n_widths && quantized[k].q == NULL; k++) {
+        zq_weight_spec spec = *s->spec;
+        spec.bits = s->result->widths[k];
+        zq_layer_load(s->graph, layer, s->channel_first);
+        ZQ_TRY(zq_weights_quantize(&spec, layer->n_channels, layer->per_channel, s->channel_first, NULL,
+                                   &quantized[k], err));
+    }
+    for (int k = 0; k < s->result->n_widths; k++) {
+        zq_weights_dequantize(&quantized[k], s->channel_first);
+        zq_layer_store(s->graph, layer, s->channel_first, s->weights[k]);
+    }
+    return ZQ_OK;
+}
+
+/* Adds the distance of the images in group number group of the output to omega. */
+static void add_distance(session *s, int group, double *omega) {
+    for (int o = 0; o < s->graph->n_outputs; o++) {
+        const int64_t n = zq_shape_count(zq_plan_shape(s->plan, s->graph->outputs[o])) / s->variants;
+        s->group[o] = s->output[o] + group * n;
+    }
+    zq_output_distance(s->graph, s->micro, (const float *const *)s->reference, s->group, s->distance, NULL);
+    for (int64_t i = 0; i < s->micro; i++)
+        *omega += s->distance[i] / (double)s->images->shape.dims[0];
+}
+
+/* One node: only what lies behind it runs, for `variants` widths at a time. */
+static zq_status measure_node(session *s, int node, double *omega, zq_error *err) {
+    for (int k = 0; k < s->result->n_widths; k += s->variants) {
+        const zq_plan_override override = {
+            .node = node, .n_variants = s->variants, .weights = (const float *const *)(s->weights + k)};
+        ZQ_TRY(zq_plan_forward_override(s->plan, &override, err));
+        read_outputs(s, s->output);
+        for (int v = 0; v < s->variants; v++)
+            add_distance(s, v, &omega[k + v]);
+    }
+    return ZQ_OK;
+}
+
+/* Several nodes share the weight: the whole network runs once for each width, and once more to be as before.
+ */
+static zq_status measure_shared(session *s, const zq_layer *layer, double *omega, zq_error *err) {
+    zq_status status = ZQ_OK;
+    for (int k = 0; k <= s->result->n_widths; k++) {
+        const float *weights = k < s->result->n_widths ? s->weights[k] : NULL;
+        for (int n = 0; n < layer->n_nodes && status == ZQ_OK; n++)
+            status = zq_plan_set_weights(s->plan, layer->nodes[n], weights, err);
+        if (status == ZQ_OK)
+            status = zq_plan_forward(s->plan, err);
+        if (status != ZQ_OK)
+            return status;
+        if (weights != NULL) {
+            read_outputs(s, s->output);
+            add_distance(s, 0, &omega[k]);
+        }
+    }
+    return ZQ_OK;
+}
+
+static zq_status measure_layer(session *s, int i, zq_error *err) {
+    const zq_layer *layer = &s->layers->items[i];
+    double *omega = s->result->omega + (size_t)i * (size_t)s->result->n_widths;
+    ZQ_TRY(quantize_layer(s, i, err));
+    ZQ_TRY(layer->n_nodes == 1 ? measure_node(s, layer->nodes[0], omega, err)
+                               : measure_shared(s, layer, omega, err));
+    s->done++;
+    if (s->callback != NULL && s->callback(s->user, s->done, s->total) != 0)
+        return zq_fail(err, ZQ_ERR_CANCELLED, "cancelled after %d of %d sensitivities", s->done, s->total);
+    return ZQ_OK;
+}
+
+/* All layers, from the last to the first: what an override disturbs is then behind the next one as well. */
+static zq_status measure_batch(session *s, int64_t first, zq_error *err) {
+    const int64_t image = zq_shape_count(&s->images->shape) / s->images->shape.dims[0];
+    for (int v = 0; v < s->variants; v++)
+        memcpy(s->input + v * s->micro * image, s->images->data + first * image,
+               (size_t)(s->micro * image) * sizeof(float));
+    zq_plan_set_input(s->plan, 0, s->input);
+    ZQ_TRY(zq_plan_forward(s->plan, err));
+    read_outputs(s, s->reference);
+    for (int i = s->layers->n - 1; i >= 0; i--)
+        ZQ_TRY(measure_layer(s, i, err));
+    return ZQ_OK;
+}
+
+zq_status zq_sensitivity_measure(zq_graph *graph, const zq_layers *layers, const zq_images *images,
+                                 int n_widths, const int *widths, const zq_weight_spec *spec,
+                                 zq_step_callback callback, void *user, zq_sensitivity *out, zq_error *err) {
+    *out = (zq_sensitivity){.n_layers = layers->n, .n_widths = n_widths};
+    if (n_widths < 1 || n_widths > ZQ_MAX_WIDTHS || images->shape.rank < 1 || images->shape.dims[0] < 1)
+        return zq_fail(err, ZQ_ERR_INTERNAL, "sensitivity of %d widths on %lld images", n_widths,
+                       (long long)(images->shape.rank < 1 ? 0 : images->shape.dims[0]));
+    memcpy(out->widths, widths, (size_t)n_widths * sizeof *widths);
+    out->omega = zq_alloc((size_t)layers->n * (size_t)n_widths, sizeof(double));
+    if (out->omega == NULL)
+        return zq_fail_memory(err);
+    session s = {.graph = graph,
+                 .layers = layers,
+                 .images = images,
+                 .spec = spec,
+                 .result = out,
+                 .callback = callback,
+                 .user = user};
+    choose_sizes(&s);
+    const int64_t n_batches = images->shape.dims[0] / s.micro;
+    s.total = (int)n_batches * layers->n;
+    const zq_plan_options options = {.n_images = s.micro * s.variants,
+                                     .height = images->shape.dims[2],
+                                     .width = images->shape.dims[3],
+                                     .keep_values = true};
+    zq_status status = zq_plan_new(graph, &options, &s.plan, err);
+    if (status == ZQ_OK)
+        status = make_room(&s, err);
+    for (int64_t b = 0; b < n_batches && status == ZQ_OK; b++)
+        status = measure_batch(&s, b * s.micro, err);
+    session_clear(&s);
+    /* 8 bits are exact for a per-channel scale */
+    for (int i = 0; i < layers->n; i++)
+        for (int k = 0; k < n_widths && layers->items[i].affine; k++)
+            if (widths[k] == 8)
+                out->omega[i * n_widths + k] = 0;
+    if (status != ZQ_OK)
+        zq_sensitivity_clear(out);
+    return status;
+}
+
+void zq_sensitivity_clear(zq_sensitivity *sensitivity) {
+    zq_free(sensitivity->omega);
+    memset(sensitivity, 0, sizeof *sensitivity);
+}
