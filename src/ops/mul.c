@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Mul: a * b. Integers wrap around. */
+#include "ops/broadcast.h"
+
+ZQ_ROW(f32, zq_real, a *b)
+ZQ_ROW(i64, int64_t, (int64_t)((uint64_t)a *(uint64_t)b))
+ZQ_ROW(i32, int32_t, (int32_t)((uint32_t)a *(uint32_t)b))
+ZQ_ROW_GRADIENT(d_a, d_y *b)
+ZQ_ROW_GRADIENT(d_b, d_y *a)
+
+static const zq_binary binary = {.f32 = f32, .i64 = i64, .i32 = i32, .d_a = d_a, .d_b = d_b};
+
+static zq_status infer(const zq_io *io, zq_error *err) {
+    return zq_broadcast_infer(io, &binary, err);
+}
+
+static zq_status forward(const zq_io *io, zq_error *err) {
+    return zq_broadcast_forward(io, &binary, err);
+}
+
+static zq_status backward(const zq_io *io, zq_error *err) {
+    return zq_broadcast_backward(io, &binary, err);
+}
+
+const zq_op zq_op_mul = {
+    .name = "Mul",
+    .min_in = 2,
+    .max_in = 2,
+    .min_out = 1,
+    .max_out = 1,
+    .traits = ZQ_OP_BROADCAST | ZQ_OP_INTEGER,
+    .infer = infer,
+    .forward = forward,
+    .backward = backward,
+};
