@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Backward passes: gradients flow from the seeds to graph input 0 through the steps in reverse. A value's
+ * gradient is the sum of its readers' parts (the first writes, the others add) and of its seed. */
+#include "engine/layout.h"
+#include "engine/step.h"
+
+#include <string.h>
+
+static bool appears_twice(const zq_step *step, int value) {
+    int n = 0;
+    for (int i = 0; i < step->n_in; i++)
+        n += step->in[i] == value;
+    return n > 1;
+}
+
+bool zq_sink_open(zq_plan *plan, const zq_step *step, int value, zq_sink *sink_out) {
+    zq_slot *slot = &plan->slots[value];
+    if (slot->gradient == NULL)
+        return false;
+    *sink_out = (zq_sink){.dst = slot->gradient, .add = slot->reached};
+    slot->reached = true;
+    const bool is_last_part = slot->reader_lo == (int)(step - plan->steps) && !appears_twice(step, value);
+    if (is_last_part && slot->seed != NULL && slot->seed->dense == NULL) {
+        sink_out->seed = slot->seed;
+        slot->seed = NULL;
+    }
+    return true;
+}
+
+float *zq_sink_begin(zq_plan *plan, int value, float *scratch) {
+    zq_slot *slot = &plan->slots[value];
+    if (slot->gradient == NULL)
+        return NULL;
+    float *const dst = slot->reached ? scratch : slot->gradient;
+    slot->reached = true;
+    return dst;
+}
+
+static void add(size_t n, const float *restrict src, float *restrict dst) {
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < n; i++)
+        dst[i] += src[i];
+}
+
+void zq_sink_end(zq_plan *plan, int value, float *written) {
+    const zq_slot *slot = &plan->slots[value];
+    if (written != slot->gradient)
+        add(slot->n, written, slot->gradient);
+}
+
+void zq_sink_put_plain(zq_plan *plan, int value, const float *plain) {
+    zq_slot *slot = &plan->slots[value];
+    if (slot->last)
+        zq_layout_to_last(slot->images, slot->channels, slot->positions, plain, slot->reached,
+                          slot->gradient);
+    else if (slot->reached)
+        add(slot->n, plain, slot->gradient);
+    else
+        memcpy(slot->gradient, plain, slot->n * sizeof *plain);
+    slot->reached = true;
+}
+
+/* c1 + c2 (z - mean) for each channel: the gradient of anything that depends on a value through the mean and
+ * the variance of its channels. */
+static void add_channel_seed(zq_slot *slot, const zq_plan_seed *seed) {
+    const float *const z = slot->data;
+    float *const d_z = slot->gradient;
+    const bool write = !slot->reached, last = slot->last;
+    const int64_t c_count = slot->channels, n_positions = slot->positions;
+    const int64_t n_rows = last ? slot->images * n_positions : slot->images * c_count;
+    const int64_t length = last ? c_count : n_positions;
+#pragma omp parallel for schedule(static)
+    for (int64_t row = 0; row < n_rows; row++) {
+        for (int64_t i = 0; i < length; i++) {
+            const int64_t at = row * length + i, c = last ? i : row % c_count;
+            const float d = seed->c1[c] + seed->c2[c] * (z[at] - seed->mean[c]);
+            d_z[at] = write ? d : d_z[at] + d;
+        }
+    }
+}
+
+/* Adds what is left of the seed before the value's own step runs. */
+static void settle(zq_plan *plan, int value) {
+    zq_slot *slot = &plan->slots[value];
+    const zq_plan_seed *seed = slot->seed;
+    if (seed == NULL || slot->gradient == NULL)
+        return;
+    slot->seed = NULL;
+    if (seed->dense != NULL)
+        zq_sink_put_plain(plan, value, seed->dense);
+    else
+        add_channel_seed(slot, seed);
+    slot->reached = true;
+}
+
+static zq_status check_seed(const zq_plan *plan, const zq_plan_seed *seed, zq_error *err) {
+    if (seed->value < 0 || seed->value >= plan->graph->n_values)
+        return zq_fail(err, ZQ_ERR_INTERNAL, "a gradient enters at value %d, which doesn't exist",
+                       seed->value);
+    const zq_slot *slot = &plan->slots[seed->value];
+    const char *name = plan->graph->values[seed->value].name;
+    if (slot->data == NULL || slot->dtype != ZQ_F32)
+        return zq_fail(err, ZQ_ERR_INTERNAL, "a gradient enters at value '%s', which isn't kept as float",
+                       name);
+    if (slot->seed != NULL)
+        return zq_fail(err, ZQ_ERR_INTERNAL, "two gradients enter at value '%s'; add them first", name);
+    return ZQ_OK;
+}
+
+static bool is_reached(const zq_plan *plan, const zq_step *step) {
+    bool reached = false;
+    for (int i = 0; i < step->n_out; i++)
+        reached = reached || plan->slots[step->out[i]].reached;
+    return reached;
+}
+
+static bool leads_to_input(const zq_plan *plan, const zq_step *step) {
+    bool leads = false;
+    for (int i = 0; i < step->n_in; i++)
+        leads = leads || plan->slots[step->in[i]].differentiable;
+    return leads;
+}
+
+static zq_status run_steps(zq_plan *plan, zq_error *err) {
+    for (int i = plan->n_steps - 1; i >= 0; i--) {
+        zq_step *step = &plan->steps[i];
+        for (int k = 0; k < step->n_out; k++)
+            settle(plan, step->out[k]);
+        if (is_reached(plan, step) && leads_to_input(plan, step))
+            ZQ_TRY(step->kind->backward(plan, step, err));
+    }
+    return ZQ_OK;
+}
+
+static void read_input_gradient(zq_plan *plan, float *d_input) {
+    const int input = plan->graph->inputs[0];
+    settle(plan, input);
+    const zq_slot *slot = &plan->slots[input];
+    if (!slot->reached)
+        memset(d_input, 0, slot->n * sizeof *d_input);
+    else if (slot->last)
+        zq_layout_to_plain(slot->images, slot->channels, slot->positions, slot->gradient, d_input);
+    else
+        memcpy(d_input, slot->gradient, slot->n * sizeof *d_input);
+}
+
+zq_status zq_plan_backward(zq_plan *plan, int n_seeds, const zq_plan_seed *seeds, float *d_input,
+                           zq_error *err) {
+    if (!plan->options.gradient || !plan->ran)
+        return zq_fail(err, ZQ_ERR_INTERNAL,
+                       "a gradient needs a plan that was made for it and has run forward");
+    for (int value = 0; value < plan->graph->n_values; value++) {
+        plan->slots[value].reached = false;
+        plan->slots[value].seed = NULL;
+    }
+    for (int i = 0; i < n_seeds; i++) {
+        ZQ_TRY(check_seed(plan, &seeds[i], err));
+        plan->slots[seeds[i].value].seed = &seeds[i];
+    }
+    ZQ_TRY(run_steps(plan, err));
+    read_input_gradient(plan, d_input);
+    return ZQ_OK;
+}

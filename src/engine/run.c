@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Forward passes. */
+#include "engine/step.h"
+#include "graph/op.h"
+
+#include <time.h>
+
+static double now_ms(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec * 1e3 + (double)time.tv_nsec * 1e-6;
+}
+
+static zq_status run(zq_plan *plan, zq_step *step, const zq_plan_override *override, zq_error *err) {
+    const double start = now_ms();
+    const zq_status status =
+        override == NULL ? step->kind->forward(plan, step, err)
+                         : step->kind->override(plan, step, override->n_variants, override->weights, err);
+    step->ms = now_ms() - start;
+    return status;
+}
+
+zq_status zq_plan_forward(zq_plan *plan, zq_error *err) {
+    plan->ran = false;
+    for (int i = 0; i < plan->n_steps; i++) {
+        ZQ_TRY(run(plan, &plan->steps[i], NULL, err));
+        plan->steps[i].disturbed = false;
+    }
+    plan->ran = true;
+    return ZQ_OK;
+}
+
+static zq_step *weighted_step(zq_plan *plan, int node, zq_error *err) {
+    const int at = node >= 0 && node < plan->graph->n_nodes ? plan->step_of_node[node] : -1;
+    char text[ZQ_NODE_TEXT];
+    if (at < 0 || plan->steps[at].node != node || plan->steps[at].kind->override == NULL) {
+        zq_fail(err, ZQ_ERR_USAGE, "%s has no weights that can be replaced",
+                node >= 0 && node < plan->graph->n_nodes ? zq_node_text(&plan->graph->nodes[node], text)
+                                                         : "a node that doesn't exist");
+        return NULL;
+    }
+    return &plan->steps[at];
+}
+
+static zq_status check_override(const zq_plan *plan, const zq_plan_override *override, zq_error *err) {
+    if (!plan->options.keep_values || !plan->ran)
+        return zq_fail(err, ZQ_ERR_INTERNAL,
+                       "replacing weights needs a plan that keeps its values and has run forward");
+    if (override->n_variants < 1 || plan->options.n_images % override->n_variants != 0)
+        return zq_fail(err, ZQ_ERR_USAGE, "%lld images can't be shared among %d variants of weights",
+                       (long long)plan->options.n_images, override->n_variants);
+    return ZQ_OK;
+}
+
+static bool reads_affected(const zq_plan *plan, const zq_step *step, const bool *affected) {
+    for (int i = 0; i < step->n_in; i++)
+        if (plan->slots[step->in[i]].writer >= 0 && affected[plan->slots[step->in[i]].writer])
+            return true;
+    return false;
+}
+
+zq_status zq_plan_forward_override(zq_plan *plan, const zq_plan_override *override, zq_error *err) {
+    ZQ_TRY(check_override(plan, override, err));
+    zq_step *weighted = weighted_step(plan, override->node, err);
+    if (weighted == NULL)
+        return ZQ_ERR_USAGE;
+    bool *affected = plan->affected;
+    plan->ran = false; /* until all of it went well */
+    for (int i = 0; i < plan->n_steps; i++) {
+        zq_step *step = &plan->steps[i];
+        affected[i] = step == weighted || reads_affected(plan, step, affected);
+        if (affected[i] || step->disturbed)
+            ZQ_TRY(run(plan, step, step == weighted ? override : NULL, err));
+        step->disturbed = affected[i];
+    }
+    plan->ran = true;
+    return ZQ_OK;
+}
+
+zq_status zq_plan_set_weights(zq_plan *plan, int node, const float *weights, zq_error *err) {
+    zq_step *step = weighted_step(plan, node, err);
+    if (step == NULL)
+        return ZQ_ERR_USAGE;
+    plan->ran = false;
+    return step->kind->set_weights(plan, step, weights, err);
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Mean and variance of the channels of a value. Sums are in double and made image by image, so that the
+ * result doesn't depend on the number of threads. */
+#include "engine/step.h"
+
+#include <string.h>
+
+/* x: [positions, channels] */
+static void sum_last(int64_t n_channels, int64_t n_positions, const float *restrict x, double *restrict sum,
+                     double *restrict square) {
+    for (int64_t position = 0; position < n_positions; position++, x += n_channels) {
+        for (int64_t c = 0; c < n_channels; c++) {
+            const double value = x[c];
+            sum[c] += value;
+            square[c] += value * value;
+        }
+    }
+}
+
+/* x: [channels, positions] */
+static void sum_plain(int64_t n_channels, int64_t n_positions, const float *restrict x, double *restrict sum,
+                      double *restrict square) {
+    for (int64_t c = 0; c < n_channels; c++) {
+        for (int64_t position = 0; position < n_positions; position++, x++) {
+            const double value = *x;
+            sum[c] += value;
+            square[c] += value * value;
+        }
+    }
+}
+
+/* plan->sums becomes [images, 2, channels]: sums, then sums of squares. */
+static void sum_images(zq_plan *plan, const zq_slot *slot) {
+    const int64_t n_channels = slot->channels;
+    memset(plan->sums, 0, (size_t)(slot->images * n_channels) * 2 * sizeof *plan->sums);
+#pragma omp parallel for schedule(static)
+    for (int64_t image = 0; image < slot->images; image++) {
+        const float *x = (const float *)slot->data + image * n_channels * slot->positions;
+        double *const sum = plan->sums + image * 2 * n_channels;
+        if (slot->last)
+            sum_last(n_channels, slot->positions, x, sum, sum + n_channels);
+        else
+            sum_plain(n_channels, slot->positions, x, sum, sum + n_channels);
+    }
+}
+
+static void moments(double n, double sum, double square, float *mean, float *variance) {
+    const double m = sum / n, v = square / n - m * m;
+    *mean = (float)m;
+    *variance = v > 0 ? (float)v : 0;
+}
+
+void zq_plan_statistics(zq_plan *plan, int value, float *mean, float *variance) {
+    const zq_slot *slot = &plan->slots[value];
+    const int64_t n_channels = slot->channels;
+    sum_images(plan, slot);
+    for (int64_t c = 0; c < n_channels; c++) {
+        double sum = 0, square = 0;
+        for (int64_t image = 0; image < slot->images; image++) {
+            sum += plan->sums[image * 2 * n_channels + c];
+            square += plan->sums[(image * 2 + 1) * n_channels + c];
+        }
+        moments((double)(slot->images * slot->positions), sum, square, &mean[c], &variance[c]);
+    }
+}
+
+void zq_plan_image_statistics(zq_plan *plan, int value, float *mean, float *variance) {
+    const zq_slot *slot = &plan->slots[value];
+    const int64_t n_channels = slot->channels;
+    sum_images(plan, slot);
+    for (int64_t image = 0; image < slot->images; image++) {
+        const double *const sum = plan->sums + image * 2 * n_channels;
+        for (int64_t c = 0; c < n_channels; c++)
+            moments((double)slot->positions, sum[c], sum[n_channels + c], &mean[image * n_channels + c],
+                    &variance[image * n_channels + c]);
+    }
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Values into and out of a plan. */
+#include "engine/layout.h"
+#include "engine/step.h"
+
+#include <string.h>
+
+void zq_plan_set_input(zq_plan *plan, int input, const float *data) {
+    const zq_slot *slot = &plan->slots[plan->graph->inputs[input]];
+    if (slot->last)
+        zq_layout_to_last(slot->images, slot->channels, slot->positions, data, false, slot->data);
+    else
+        memcpy(slot->data, data, slot->n * sizeof *data);
+}
+
+static void read_items(const zq_tensor *tensor, size_t n, float *dst) {
+    for (size_t i = 0; i < n; i++)
+        dst[i] = (float)zq_tensor_item(tensor, (int64_t)i);
+}
+
+void zq_plan_read(zq_plan *plan, int value, float *dst) {
+    const zq_slot *slot = &plan->slots[value];
+    if (slot->constant != NULL)
+        read_items(slot->constant, slot->n, dst);
+    else if (slot->data == NULL)
+        memset(dst, 0, slot->n * sizeof *dst);
+    else if (slot->last)
+        zq_layout_to_plain(slot->images, slot->channels, slot->positions, slot->data, dst);
+    else if (slot->dtype == ZQ_F32 || slot->dtype == ZQ_U8 || slot->dtype == ZQ_I8)
+        memcpy(dst, slot->data, slot->n * sizeof *dst);
+    else
+        read_items(&(zq_tensor){.dtype = slot->dtype, .shape = slot->shape, .data = slot->data}, slot->n,
+                   dst);
+}
+
+const float *zq_plan_peek(const zq_plan *plan, int value, size_t *n_out) {
+    const zq_slot *slot = &plan->slots[value];
+    const bool kept = plan->options.keep_values || zq_graph_is_output(plan->graph, value);
+    const bool is_float = slot->dtype == ZQ_F32 || slot->dtype == ZQ_U8 || slot->dtype == ZQ_I8;
+    if (slot->data == NULL || !kept || !is_float)
+        return NULL;
+    *n_out = slot->n;
+    return slot->data;
+}
