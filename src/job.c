@@ -1,0 +1,633 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The public API, and the method from start to end: the only file that knows the order of the stages. */
+#include "base/file.h"
+#include "base/memory.h"
+#include "engine/plan.h"
+#include "onnx/onnx.h"
+#include "passes/passes.h"
+#include "quant/allocate.h"
+#include "quant/calibrate.h"
+#include "quant/candidate.h"
+#include "quant/rewrite.h"
+#include "quant/sensitivity.h"
+#include "quant/target.h"
+#include "report/record.h"
+#include "report/report.h"
+
+#include <math.h>
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+enum { N_WIDTHS = 3, MAX_CANDIDATES = 6, ACTIVATION_BITS = 8, DEFAULT_IMAGES = 32 };
+static const int widths[N_WIDTHS] = {2, 4, 8};
+
+/* Images have three uses, and none serves two: what searches may overfit to them. */
+typedef struct zq_share {
+    zq_images search; /* sensitivities */
+    zq_images choose; /* between candidates */
+    zq_images judge;  /* the predicted damage that is printed */
+} zq_share;
+
+struct zq_job {
+    zq_options options;
+    zq_error error;
+    char *model_path, *output_path;
+    zq_graph *graph;
+    zq_simplify_counts bn;
+    zq_layers layers;
+    zq_placement *placements;
+    zq_box box;
+    zq_images images;
+    zq_activation *activations;
+    zq_target target;
+    zq_file_cost cost;
+    uint64_t limit_bytes;
+    zq_sensitivity sensitivity;
+    zq_frontier frontier;
+    int n_candidates, chosen;
+    zq_candidate candidates[MAX_CANDIDATES];
+    zq_damage predicted;
+    int64_t n_judge_images;
+    int n_stages;
+    zq_stage_time stages[ZQ_MAX_STAGES];
+    double stage_start, last_report;
+};
+
+/* ---- options, time, progress */
+
+zq_options zq_options_default(void) {
+    return (zq_options){.size = "w8", .activations = ZQ_RANGE_MSE, .percentile = 99.99};
+}
+
+const char *zq_version(void) {
+    return ZQ_VERSION;
+}
+
+static double now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+static zq_status report(zq_job *job, const char *stage, double done) {
+    const bool cancelled =
+        job->options.progress != NULL && job->options.progress(job->options.progress_user, stage, done);
+    return cancelled ? zq_fail(&job->error, ZQ_ERR_CANCELLED, "cancelled while at '%s'", stage) : ZQ_OK;
+}
+
+static zq_status begin_stage(zq_job *job, const char *name) {
+    job->stage_start = job->last_report = now();
+    job->stages[job->n_stages] = (zq_stage_time){.name = name};
+    return report(job, name, 0);
+}
+
+static zq_status end_stage(zq_job *job) {
+    zq_stage_time *stage = &job->stages[job->n_stages++];
+    stage->seconds = now() - job->stage_start;
+    return report(job, stage->name, 1);
+}
+
+/* A few reports a second are enough. */
+static int on_step(void *user, int step, int n_steps) {
+    zq_job *job = user;
+    if (now() - job->last_report < 0.15)
+        return 0;
+    job->last_report = now();
+    return report(job, job->stages[job->n_stages].name, (double)step / n_steps) != ZQ_OK;
+}
+
+static void use_threads(const zq_job *job) {
+    omp_set_num_threads(job->options.n_threads > 0 ? job->options.n_threads : omp_get_num_procs());
+}
+
+/* ---- life */
+
+zq_job *zq_job_new(const zq_options *options) {
+    zq_job *job = zq_alloc(1, sizeof *job);
+    if (job != NULL)
+        job->options = options != NULL ? *options : zq_options_default();
+    return job;
+}
+
+static void forget_results(zq_job *job) {
+    for (int k = 0; k < job->n_candidates; k++)
+        zq_candidate_clear(&job->candidates[k], job->layers.n);
+    zq_sensitivity_clear(&job->sensitivity);
+    zq_frontier_clear(&job->frontier);
+    zq_free(job->activations);
+    zq_free(job->output_path);
+    job->activations = NULL;
+    job->output_path = NULL;
+    job->n_candidates = 0;
+    job->predicted = (zq_damage){0};
+    job->n_judge_images = 0;
+}
+
+static void forget_model(zq_job *job) {
+    forget_results(job);
+    zq_images_clear(&job->images);
+    zq_box_clear(&job->box);
+    zq_layers_clear(&job->layers);
+    zq_graph_drop(job->graph);
+    zq_free(job->placements);
+    zq_free(job->model_path);
+    job->graph = NULL;
+    job->placements = NULL;
+    job->model_path = NULL;
+    job->n_stages = 0;
+}
+
+void zq_job_drop(zq_job *job) {
+    if (job != NULL) {
+        forget_model(job);
+        zq_free(job);
+    }
+}
+
+const char *zq_job_message(const zq_job *job) {
+    return job == NULL ? "out of memory" : job->error.text;
+}
+
+/* ---- the model */
+
+static zq_status check_options(zq_job *job) {
+    const zq_options *options = &job->options;
+    zq_error *err = &job->error;
+    if (options->n_images < 0 || options->n_images > 4096)
+        return zq_fail(err, ZQ_ERR_USAGE, "%d images asked for, expected 1 to 4096", options->n_images);
+    if (options->n_steps < 0 || options->n_steps > 100000)
+        return zq_fail(err, ZQ_ERR_USAGE, "%d steps asked for, expected 1 to 100000", options->n_steps);
+    if (options->n_threads < 0 || options->n_threads > 1024)
+        return zq_fail(err, ZQ_ERR_USAGE, "%d threads asked for, expected 1 to 1024", options->n_threads);
+    if (!(options->weight_clip == 0 || (options->weight_clip > 50 && options->weight_clip <= 100)))
+        return zq_fail(err, ZQ_ERR_USAGE,
+                       "weights are to be clipped at the percentile %g, expected 50 to 100",
+                       options->weight_clip);
+    if (!(options->percentile > 50 && options->percentile <= 100))
+        return zq_fail(err, ZQ_ERR_USAGE, "the percentile of activations is %g, expected 50 to 100",
+                       options->percentile);
+    if (options->size == NULL)
+        job->options.size = "w8";
+    return zq_target_parse(job->options.size, &job->target, err);
+}
+
+/* The distillation makes images for one input of [N, C, spatial...]. */
+static zq_status check_input(zq_job *job) {
+    const zq_graph *graph = job->graph;
+    if (graph->n_inputs != 1)
+        return zq_fail(&job->error, ZQ_ERR_UNSUPPORTED,
+                       "%s: has %d inputs; networks with exactly one image input are supported",
+                       job->model_path, graph->n_inputs);
+    const zq_value *input = &graph->values[graph->inputs[0]];
+    if (input->dtype != ZQ_F32 || input->shape.rank < 3 || input->shape.rank > 5)
+        return zq_fail(&job->error, ZQ_ERR_UNSUPPORTED,
+                       "%s: input '%s' is %s of rank %d; expected float images [N, channels, height, width]",
+                       job->model_path, input->name, zq_dtype_name(input->dtype), input->shape.rank);
+    if (job->layers.n == 0)
+        return zq_fail(&job->error, ZQ_ERR_UNSUPPORTED,
+                       "%s: holds no convolution or matrix product with constant weights, so there is "
+                       "nothing to quantize",
+                       job->model_path);
+    return ZQ_OK;
+}
+
+/* What would run as integers is known before anything is measured. */
+static zq_status preview_placement(zq_job *job) {
+    zq_activation *any = zq_alloc((size_t)job->graph->n_values, sizeof *any);
+    job->placements = zq_alloc((size_t)job->graph->n_nodes, sizeof *job->placements);
+    zq_status status = any == NULL || job->placements == NULL ? zq_fail_memory(&job->error) : ZQ_OK;
+    for (int v = 0; status == ZQ_OK && v < job->graph->n_values; v++)
+        any[v] = (zq_activation){.used = true, .scale = 1, .q_max = 255};
+    if (status == ZQ_OK)
+        status = zq_place(job->graph, any, job->placements, &job->error);
+    zq_free(any);
+    return status;
+}
+
+static zq_status open_model(zq_job *job, const char *path) {
+    zq_error *err = &job->error;
+    ZQ_TRY(check_options(job));
+    ZQ_TRY(begin_stage(job, "read"));
+    job->model_path = zq_strdup(path);
+    if (job->model_path == NULL)
+        return zq_fail_memory(err);
+    ZQ_TRY(zq_onnx_read(path, &job->graph, err));
+    ZQ_TRY(zq_fold_constants(job->graph, job->options.input_shapes, err));
+    ZQ_TRY(zq_simplify(job->graph, &job->bn, err));
+    ZQ_TRY(zq_layers_find(job->graph, &job->layers, err));
+    ZQ_TRY(check_input(job));
+    ZQ_TRY(preview_placement(job));
+    return end_stage(job);
+}
+
+/* The sentence begins with the file, unless it does already. */
+static void name_file(zq_error *error, const char *path) {
+    char text[sizeof error->text];
+    if (error->status == ZQ_ERR_USAGE || error->status == ZQ_ERR_CANCELLED ||
+        strstr(error->text, path) != NULL)
+        return;
+    snprintf(text, sizeof text, "%.300s: %.700s", path, error->text);
+    memcpy(error->text, text, sizeof text);
+}
+
+zq_status zq_job_open(zq_job *job, const char *path) {
+    forget_model(job);
+    job->error = (zq_error){0};
+    use_threads(job);
+    const zq_status status = open_model(job, path);
+    if (status != ZQ_OK) {
+        name_file(&job->error, path);
+        forget_model(job);
+    }
+    return status;
+}
+
+static zq_status need_model(zq_job *job) {
+    job->error = (zq_error){0};
+    use_threads(job);
+    return job->graph != NULL ? ZQ_OK : zq_fail(&job->error, ZQ_ERR_USAGE, "no model has been opened");
+}
+
+/* ---- stages */
+
+static zq_status distill(zq_job *job) {
+    if (job->images.data != NULL)
+        return ZQ_OK;
+    const zq_shape *input = &job->graph->values[job->graph->inputs[0]].shape;
+    const zq_distill_options options = {.recipe = job->options.recipe,
+                                        .n_images = job->options.n_images,
+                                        .n_steps = job->options.n_steps,
+                                        .seed = job->options.seed,
+                                        .callback = on_step,
+                                        .user = job};
+    ZQ_TRY(begin_stage(job, "distill"));
+    if (job->box.lo == NULL && job->options.input_max > 0)
+        ZQ_TRY(zq_box_from_norm(&job->options, input->dims[1], &job->box, &job->error));
+    else if (job->box.lo == NULL)
+        ZQ_TRY(zq_box_estimate(job->graph, &job->box, &job->error));
+    ZQ_TRY(zq_distill(job->graph, &job->box, &options, &job->images, &job->error));
+    return end_stage(job);
+}
+
+static zq_images slice(const zq_images *images, int64_t first, int64_t n) {
+    zq_images part = {.shape = images->shape};
+    part.shape.dims[0] = n;
+    part.data = images->data + first * (zq_shape_count(&images->shape) / images->shape.dims[0]);
+    return part;
+}
+
+/* Half of the images for the search, a quarter to choose, a quarter to judge; with fewer than four, all for
+ * all. */
+static zq_share share_images(const zq_images *images) {
+    const int64_t n = images->shape.dims[0], quarter = n / 4;
+    if (quarter == 0)
+        return (zq_share){*images, *images, *images};
+    return (zq_share){.search = slice(images, 0, n - 2 * quarter),
+                      .choose = slice(images, n - 2 * quarter, quarter),
+                      .judge = slice(images, n - quarter, quarter)};
+}
+
+static zq_status calibrate(zq_job *job) {
+    ZQ_TRY(begin_stage(job, "calibrate"));
+    job->activations = zq_alloc((size_t)job->graph->n_values, sizeof *job->activations);
+    if (job->activations == NULL)
+        return zq_fail_memory(&job->error);
+    ZQ_TRY(zq_calibrate(job->graph, &job->images, &job->box, job->options.activations,
+                        job->options.percentile, ACTIVATION_BITS, job->activations, &job->error));
+    ZQ_TRY(zq_place(job->graph, job->activations, NULL, &job->error));
+    return end_stage(job);
+}
+
+static zq_weight_spec weight_spec(const zq_job *job, zq_weight_range range) {
+    const zq_options *options = &job->options;
+    zq_weight_spec spec = {.bits = 8, .range = range};
+    if (options->weights == ZQ_WEIGHTS_ASYMMETRIC) {
+        spec.asymmetric = true;
+        spec.range = ZQ_WEIGHT_MINMAX;
+    }
+    if (options->weight_clip > 0) {
+        spec.range = ZQ_WEIGHT_PERCENTILE;
+        spec.percentile = options->weight_clip;
+    }
+    return spec;
+}
+
+static zq_status add_candidate(zq_job *job, const char *name, const int *bits, zq_weight_range range) {
+    const zq_weight_spec spec = weight_spec(job, range);
+    ZQ_TRY(zq_candidate_build(name, job->graph, &job->layers, job->activations, bits, &spec,
+                              &job->candidates[job->n_candidates], &job->error));
+    job->n_candidates++;
+    return ZQ_OK;
+}
+
+static void drop_last_candidate(zq_job *job) {
+    zq_candidate_clear(&job->candidates[--job->n_candidates], job->layers.n);
+}
+
+static void uniform_bits(const zq_job *job, int bits, int *bits_out) {
+    for (int i = 0; i < job->layers.n; i++)
+        bits_out[i] = job->layers.items[i].affine ? 8 : bits; /* exact at 8 already */
+}
+
+/* What files cost, from two that are really packed; and the limit that the target means. */
+static zq_status find_limit(zq_job *job, int *bits) {
+    uint64_t bytes[2];
+    for (int k = 0; k < 2; k++) {
+        uniform_bits(job, k == 0 ? 8 : 4, bits);
+        ZQ_TRY(add_candidate(job, "uniform", bits, ZQ_WEIGHT_MINMAX));
+        bytes[k] = job->candidates[job->n_candidates - 1].bytes;
+        drop_last_candidate(job);
+    }
+    job->cost = zq_file_cost_from(&job->layers, bytes[0], bytes[1]);
+    job->limit_bytes = zq_target_limit(&job->target, &job->layers, &job->cost, job->graph->file_bytes);
+    if (job->limit_bytes >= bytes[0]) {
+        uniform_bits(job, 8, bits);
+        job->limit_bytes = bytes[0] > job->limit_bytes ? bytes[0] : job->limit_bytes;
+    }
+    return ZQ_OK;
+}
+
+static bool everything_fits_at_8(const zq_job *job) {
+    uint64_t bytes = job->cost.fixed;
+    for (int i = 0; i < job->layers.n; i++)
+        bytes += zq_layer_bytes(&job->layers.items[i], 8);
+    return bytes <= job->limit_bytes;
+}
+
+static zq_status measure_sensitivity(zq_job *job, const zq_images *images) {
+    const zq_weight_spec spec = weight_spec(job, ZQ_WEIGHT_MSE);
+    ZQ_TRY(begin_stage(job, "sensitivity"));
+    ZQ_TRY(zq_sensitivity_measure(job->graph, &job->layers, images, N_WIDTHS, widths, &spec, on_step, job,
+                                  &job->sensitivity, &job->error));
+    return end_stage(job);
+}
+
+static zq_status find_frontier(zq_job *job) {
+    const int n_layers = job->layers.n;
+    uint64_t *bytes = zq_alloc((size_t)n_layers * N_WIDTHS, sizeof *bytes);
+    double *omega = zq_memdup(job->sensitivity.omega, (size_t)n_layers * N_WIDTHS * sizeof *omega);
+    zq_status status = bytes == NULL || omega == NULL ? zq_fail_memory(&job->error) : ZQ_OK;
+    for (int i = 0; status == ZQ_OK && i < n_layers; i++)
+        for (int k = 0; k < N_WIDTHS; k++) {
+            const zq_layer *layer = &job->layers.items[i];
+            bytes[i * N_WIDTHS + k] =
+                zq_layer_bytes(layer, widths[k]) + (widths[k] < 8 ? job->cost.narrow : 0);
+            if (layer->affine && widths[k] < 8)
+                omega[i * N_WIDTHS + k] = -1;
+        }
+    if (status == ZQ_OK)
+        status = zq_allocate(n_layers, N_WIDTHS, bytes, omega, 0, &job->frontier, &job->error);
+    zq_free(bytes);
+    zq_free(omega);
+    return status;
+}
+
+static zq_status refuse_limit(zq_job *job) {
+    const uint64_t least = job->cost.fixed + (job->frontier.n_points > 0 ? job->frontier.points[0].bytes : 0);
+    return zq_fail(
+        &job->error, ZQ_ERR_LIMIT,
+        "%s: the size %s means a file of at most %llu bytes, but with 2 bits in every layer it already takes "
+        "%llu; ask for more",
+        job->model_path, job->options.size, (unsigned long long)job->limit_bytes, (unsigned long long)least);
+}
+
+/* The best point of the frontier whose file, really packed, keeps the limit. */
+static zq_status add_pareto_candidate(zq_job *job, int *bits, zq_weight_range range) {
+    uint64_t limit = job->limit_bytes > job->cost.fixed ? job->limit_bytes - job->cost.fixed : 0;
+    for (;;) {
+        const int point = zq_frontier_at(&job->frontier, limit);
+        if (point < 0)
+            return refuse_limit(job);
+        for (int i = 0; i < job->layers.n; i++)
+            bits[i] = widths[job->frontier.choice[(size_t)point * (size_t)job->layers.n + (size_t)i]];
+        ZQ_TRY(add_candidate(job, "pareto", bits, range));
+        const uint64_t bytes = job->candidates[job->n_candidates - 1].bytes;
+        if (bytes <= job->limit_bytes)
+            return ZQ_OK;
+        drop_last_candidate(job);
+        limit = job->frontier.points[point].bytes - 1;
+    }
+}
+
+static zq_status allocate(zq_job *job, int *bits) {
+    ZQ_TRY(begin_stage(job, "allocate"));
+    ZQ_TRY(find_frontier(job));
+    for (int range = ZQ_WEIGHT_MINMAX; range <= ZQ_WEIGHT_MSE; range++)
+        ZQ_TRY(add_pareto_candidate(job, bits, (zq_weight_range)range));
+    uniform_bits(job, 4, bits);
+    for (int range = ZQ_WEIGHT_MINMAX; range <= ZQ_WEIGHT_MSE; range++) {
+        ZQ_TRY(add_candidate(job, "uniform", bits, (zq_weight_range)range));
+        if (job->candidates[job->n_candidates - 1].bytes > job->limit_bytes)
+            drop_last_candidate(job);
+    }
+    return end_stage(job);
+}
+
+/* The candidate with the least damage on images that no search saw. */
+static zq_status choose(zq_job *job, const zq_images *images) {
+    float **reference = NULL;
+    ZQ_TRY(zq_outputs_run(job->graph, images, &reference, &job->error));
+    zq_status status = ZQ_OK;
+    job->chosen = 0;
+    for (int k = 0; status == ZQ_OK && k < job->n_candidates; k++) {
+        zq_candidate *candidate = &job->candidates[k];
+        status = zq_damage_measure(job->graph, reference, candidate->graph, images, &candidate->damage,
+                                   &job->error);
+        if (candidate->damage.kl < job->candidates[job->chosen].damage.kl)
+            job->chosen = k;
+    }
+    zq_outputs_drop(reference, job->graph->n_outputs);
+    return status;
+}
+
+static zq_status predict(zq_job *job, const zq_images *images) {
+    float **reference = NULL;
+    ZQ_TRY(zq_outputs_run(job->graph, images, &reference, &job->error));
+    const zq_status status = zq_damage_measure(job->graph, reference, job->candidates[job->chosen].graph,
+                                               images, &job->predicted, &job->error);
+    job->n_judge_images = images->shape.dims[0];
+    zq_outputs_drop(reference, job->graph->n_outputs);
+    return status;
+}
+
+static zq_status judge(zq_job *job, const zq_share *images) {
+    ZQ_TRY(begin_stage(job, "judge"));
+    ZQ_TRY(choose(job, &images->choose));
+    ZQ_TRY(predict(job, &images->judge));
+    return end_stage(job);
+}
+
+/* "conv1:4 layer2.0.conv1:2 ..." */
+static char *describe_bits(const zq_job *job) {
+    size_t n = 1;
+    for (int i = 0; i < job->layers.n; i++)
+        n += strlen(job->layers.items[i].name) + 4;
+    char *text = zq_alloc(n, 1);
+    size_t used = 0;
+    for (int i = 0; text != NULL && i < job->layers.n; i++)
+        used += (size_t)snprintf(text + used, n - used, "%s%d", i > 0 ? " " : "",
+                                 job->candidates[job->chosen].bits[i]);
+    return text;
+}
+
+static zq_status write_model(zq_job *job, const char *path) {
+    ZQ_TRY(begin_stage(job, "write"));
+    char *bits = describe_bits(job);
+    char kl[32];
+    snprintf(kl, sizeof kl, "%.6g", job->predicted.kl);
+    const zq_onnx_property properties[] = {{"zeroq.version", ZQ_VERSION},
+                                           {"zeroq.size", job->options.size},
+                                           {"zeroq.weight_bits", bits != NULL ? bits : ""},
+                                           {"zeroq.activation_bits", "8"},
+                                           {"zeroq.predicted_kl", kl}};
+    const int n_properties = (int)(sizeof properties / sizeof properties[0]);
+    const zq_status status = zq_onnx_write(job->candidates[job->chosen].graph, path, n_properties, properties,
+                                           &job->candidates[job->chosen].bytes, &job->error);
+    zq_free(bits);
+    ZQ_TRY(status);
+    job->output_path = zq_strdup(path);
+    return end_stage(job);
+}
+
+/* An output that can't be written is refused before the work, not after it. */
+static zq_status check_output(zq_job *job, const char *path) {
+    zq_file probe;
+    if (zq_file_same(path, job->model_path))
+        return zq_fail(&job->error, ZQ_ERR_USAGE, "%s: the output is the model itself; name another file",
+                       path);
+    ZQ_TRY(zq_file_create(path, &probe, &job->error));
+    zq_file_abandon(&probe);
+    return ZQ_OK;
+}
+
+/* ZeroQ: distil images (Alg. 1), calibrate activations on them, measure sensitivities (eq. 2), allocate
+ * widths on the Pareto frontier (eq. 4), and write what does best on images held out. */
+static zq_status quantize(zq_job *job, const char *path, int *bits) {
+    ZQ_TRY(check_output(job, path));
+    ZQ_TRY(distill(job));
+    const zq_share images = share_images(&job->images);
+    ZQ_TRY(calibrate(job));
+    ZQ_TRY(find_limit(job, bits));
+    if (everything_fits_at_8(job)) {
+        uniform_bits(job, 8, bits);
+        ZQ_TRY(add_candidate(job, "uniform", bits, ZQ_WEIGHT_MINMAX));
+        ZQ_TRY(add_candidate(job, "uniform", bits, ZQ_WEIGHT_MSE));
+    } else {
+        ZQ_TRY(measure_sensitivity(job, &images.search));
+        ZQ_TRY(allocate(job, bits));
+    }
+    ZQ_TRY(judge(job, &images));
+    return write_model(job, path);
+}
+
+zq_status zq_job_distill(zq_job *job) {
+    ZQ_TRY(need_model(job));
+    const zq_status status = distill(job);
+    if (status != ZQ_OK)
+        name_file(&job->error, job->model_path);
+    return status;
+}
+
+zq_status zq_job_quantize(zq_job *job, const char *path) {
+    ZQ_TRY(need_model(job));
+    forget_results(job);
+    int *bits = zq_alloc((size_t)job->layers.n, sizeof *bits);
+    const zq_status status = bits == NULL ? zq_fail_memory(&job->error) : quantize(job, path, bits);
+    zq_free(bits);
+    if (status != ZQ_OK && strstr(job->error.text, path) == NULL)
+        name_file(&job->error, job->model_path);
+    return status;
+}
+
+/* ---- results */
+
+static zq_status need_images(zq_job *job) {
+    ZQ_TRY(need_model(job));
+    return job->images.data != NULL ? ZQ_OK
+                                    : zq_fail(&job->error, ZQ_ERR_USAGE, "no images have been distilled yet");
+}
+
+zq_status zq_job_write_images(zq_job *job, const char *path) {
+    ZQ_TRY(need_images(job));
+    return zq_npy_write(path, &job->images, &job->error);
+}
+
+zq_status zq_job_write_sheet(zq_job *job, const char *path) {
+    ZQ_TRY(need_images(job));
+    return zq_sheet_write(path, &job->images, &job->box, &job->error);
+}
+
+static double mean_bits(const zq_job *job) {
+    double bits = 0, count = 0;
+    for (int i = 0; job->n_candidates > 0 && i < job->layers.n; i++) {
+        const double n = (double)job->layers.items[i].n_channels * (double)job->layers.items[i].per_channel;
+        bits += n * job->candidates[job->chosen].bits[i];
+        count += n;
+    }
+    return count > 0 ? bits / count : 0;
+}
+
+void zq_job_summary(const zq_job *job, zq_summary *summary_out) {
+    struct rusage usage;
+    *summary_out = (zq_summary){.n_layers = job->layers.n, .mean_bits = mean_bits(job)};
+    if (job->graph != NULL)
+        summary_out->fp32_bytes = job->graph->file_bytes;
+    for (int i = 0; i < job->layers.n; i++)
+        summary_out->n_macs += job->layers.items[i].macs;
+    if (job->output_path != NULL)
+        summary_out->quantized_bytes = job->candidates[job->chosen].bytes;
+    summary_out->predicted_kl = job->predicted.kl;
+    summary_out->predicted_agreement = job->predicted.agreement;
+    for (int s = 0; s < job->n_stages; s++)
+        summary_out->seconds += job->stages[s].seconds;
+    if (getrusage(RUSAGE_SELF, &usage) == 0)
+        summary_out->peak_bytes = (uint64_t)usage.ru_maxrss * 1024;
+}
+
+static zq_record make_record(const zq_job *job) {
+    const bool judged = job->n_candidates > 0 && job->n_judge_images > 0;
+    zq_record record = {.model_path = job->model_path,
+                        .output_path = job->output_path,
+                        .options = &job->options,
+                        .graph = job->graph,
+                        .bn = &job->bn,
+                        .layers = &job->layers,
+                        .placements = job->placements,
+                        .box = job->box.lo != NULL ? &job->box : NULL,
+                        .images = job->images.data != NULL ? &job->images : NULL,
+                        .activations = job->activations,
+                        .sensitivity = job->sensitivity.omega != NULL ? &job->sensitivity : NULL,
+                        .frontier = job->frontier.n_points > 0 ? &job->frontier : NULL,
+                        .cost = &job->cost,
+                        .limit_bytes = job->limit_bytes,
+                        .n_candidates = job->n_candidates,
+                        .candidates = job->candidates,
+                        .chosen = judged ? &job->candidates[job->chosen] : NULL,
+                        .predicted = judged ? &job->predicted : NULL,
+                        .n_judge_images = job->n_judge_images,
+                        .n_stages = job->n_stages};
+    memcpy(record.stages, job->stages, sizeof record.stages);
+    zq_job_summary(job, &record.summary);
+    return record;
+}
+
+char *zq_job_json(zq_job *job) {
+    if (need_model(job) != ZQ_OK)
+        return NULL;
+    const zq_record record = make_record(job);
+    return zq_record_json(&record);
+}
+
+zq_status zq_job_write_json(zq_job *job, const char *path) {
+    ZQ_TRY(need_model(job));
+    char *text = zq_job_json(job);
+    if (text == NULL)
+        return zq_fail_memory(&job->error);
+    const zq_status status = zq_file_write(path, text, strlen(text), &job->error);
+    free(text);
+    return status;
+}

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "quant/candidate.h"
+
+#include "base/memory.h"
+#include "engine/plan.h"
+#include "onnx/onnx.h"
+#include "quant/rewrite.h"
+#include "quant/sensitivity.h"
+
+#include <math.h>
+#include <string.h>
+
+static zq_status quantize_layers(const zq_graph *graph, const zq_layers *layers,
+                                 const zq_activation *activations, const zq_weight_spec *spec,
+                                 zq_candidate *out, zq_error *err) {
+    for (int i = 0; i < layers->n; i++) {
+        const zq_layer *layer = &layers->items[i];
+        zq_weight_spec own_spec = *spec;
+        own_spec.bits = out->bits[i];
+        float *w = zq_alloc_raw((size_t)(layer->n_channels * layer->per_channel), sizeof *w);
+        float *floor = zq_alloc_raw((size_t)layer->n_channels, sizeof *floor);
+        zq_status status = w == NULL || floor == NULL ? zq_fail_memory(err) : ZQ_OK;
+        if (status == ZQ_OK) {
+            zq_layer_load(graph, layer, w);
+            zq_bias_scale_floor(graph, layer, activations, floor);
+            status = zq_weights_quantize(&own_spec, layer->n_channels, layer->per_channel, w, floor,
+                                         &out->weights[i], err);
+        }
+        zq_free(w);
+        zq_free(floor);
+        ZQ_TRY(status);
+    }
+    return ZQ_OK;
+}
+
+zq_status zq_candidate_build(const char *name, const zq_graph *graph, const zq_layers *layers,
+                             const zq_activation *activations, const int *bits, const zq_weight_spec *spec,
+                             zq_candidate *out, zq_error *err) {
+    *out = (zq_candidate){.name = name, .range = spec->range};
+    out->bits = zq_memdup(bits, (size_t)layers->n * sizeof *bits);
+    out->weights = zq_alloc((size_t)layers->n, sizeof *out->weights);
+    zq_status status = out->bits == NULL || out->weights == NULL ? zq_fail_memory(err) : ZQ_OK;
+    if (status == ZQ_OK)
+        status = quantize_layers(graph, layers, activations, spec, out, err);
+    if (status == ZQ_OK)
+        status = zq_rewrite(graph, layers, activations, out->weights, &out->graph, err);
+    if (status == ZQ_OK)
+        status = zq_onnx_size(out->graph, 0, NULL, &out->bytes, err);
+    if (status != ZQ_OK)
+        zq_candidate_clear(out, layers->n);
+    return status;
+}
+
+void zq_candidate_clear(zq_candidate *candidate, int n_layers) {
+    for (int i = 0; candidate->weights != NULL && i < n_layers; i++)
+        zq_weights_clear(&candidate->weights[i]);
+    zq_free(candidate->weights);
+    zq_free(candidate->bits);
+    zq_graph_drop(candidate->graph);
+    *candidate = (zq_candidate){0};
+}
+
+/* ---- running and judging */
+
+void zq_outputs_drop(float **outputs, int n_outputs) {
+    for (int o = 0; outputs != NULL && o < n_outputs; o++)
+        zq_free(outputs[o]);
+    zq_free(outputs);
+}
+
+/* Elements of an output of one image. */
+static size_t output_elements(const zq_graph *graph, int output) {
+    const zq_shape *shape = &graph->values[graph->outputs[output]].shape;
+    return (size_t)zq_shape_count(shape) / (size_t)(graph->free_batch ? 1 : shape->dims[0]);
+}
+
+static zq_status run_piece(zq_graph *graph, const zq_images *images, int64_t first, int64_t n,
+                           float **outputs, zq_error *err) {
+    const size_t per_image = (size_t)(zq_shape_count(&images->shape) / images->shape.dims[0]);
+    const zq_plan_options options = {.n_images = n};
+    zq_plan *plan;
+    ZQ_TRY(zq_plan_new(graph, &options, &plan, err));
+    zq_plan_set_input(plan, 0, images->data + (size_t)first * per_image);
+    const zq_status status = zq_plan_forward(plan, err);
+    for (int o = 0; status == ZQ_OK && o < graph->n_outputs; o++)
+        zq_plan_read(plan, graph->outputs[o], outputs[o] + (size_t)first * output_elements(graph, o));
+    zq_plan_drop(plan);
+    return status;
+}
+
+zq_status zq_outputs_run(zq_graph *graph, const zq_images *images, float ***outputs_out, zq_error *err) {
+    const int64_t n_images = images->shape.dims[0];
+    float **outputs = zq_alloc((size_t)graph->n_outputs, sizeof *outputs);
+    zq_status status = outputs == NULL ? zq_fail_memory(err) : ZQ_OK;
+    for (int o = 0; status == ZQ_OK && o < graph->n_outputs; o++) {
+        outputs[o] = zq_alloc((size_t)n_images * output_elements(graph, o), sizeof(float));
+        if (outputs[o] == NULL)
+            status = zq_fail_memory(err);
+    }
+    const int64_t piece = graph->free_batch ? 8 : 1;
+    for (int64_t first = 0; status == ZQ_OK && first < n_images; first += piece)
+        status = run_piece(graph, images, first, n_images - first < piece ? n_images - first : piece, outputs,
+                           err);
+    if (status != ZQ_OK) {
+        zq_outputs_drop(outputs, graph->n_outputs);
+        return status;
+    }
+    *outputs_out = outputs;
+    return ZQ_OK;
+}
+
+static double signal_to_noise(const zq_graph *graph, int64_t n_images, float *const *reference,
+                              float *const *other) {
+    double signal = 0, noise = 0;
+    for (int o = 0; o < graph->n_outputs; o++)
+        for (size_t i = 0; i < (size_t)n_images * output_elements(graph, o); i++) {
+            const double difference = (double)reference[o][i] - other[o][i];
+            signal += (double)reference[o][i] * reference[o][i];
+            noise += difference * difference;
+        }
+    return 10 * log10(fmax(signal, 1e-300) / fmax(noise, 1e-300));
+}
+
+static void summarize(int64_t n, const double *distance, const double *agreement, zq_damage *out) {
+    double sum = 0, squares = 0, agreeing = 0;
+    for (int64_t i = 0; i < n; i++) {
+        sum += distance[i];
+        squares += distance[i] * distance[i];
+        agreeing += agreement[i];
+    }
+    out->kl = sum / (double)n;
+    out->kl_spread = sqrt(fmax(0, squares / (double)n - out->kl * out->kl));
+    out->agreement = agreeing / (double)n;
+}
+
+zq_status zq_damage_measure(zq_graph *fp32, float *const *reference, zq_graph *quantized,
+                            const zq_images *images, zq_damage *out, zq_error *err) {
+    const int64_t n = images->shape.dims[0];
+    float **outputs = NULL;
+    ZQ_TRY(zq_outputs_run(quantized, images, &outputs, err));
+    double *distance = zq_alloc((size_t)n, sizeof *distance),
+           *agreement = zq_alloc((size_t)n, sizeof *agreement);
+    zq_status status = distance == NULL || agreement == NULL ? zq_fail_memory(err) : ZQ_OK;
+    if (status == ZQ_OK) {
+        zq_output_distance(fp32, n, (const float *const *)reference, (const float *const *)outputs, distance,
+                           agreement);
+        summarize(n, distance, agreement, out);
+        out->snr_db = signal_to_noise(fp32, n, reference, outputs);
+    }
+    zq_free(distance);
+    zq_free(agreement);
+    zq_outputs_drop(outputs, quantized->n_outputs);
+    return status;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Everything a job measured, as borrowed pointers; NULL (or 0) for stages that have not run. */
+#ifndef ZQ_REPORT_RECORD_H
+#define ZQ_REPORT_RECORD_H
+
+#include "passes/passes.h"
+#include "quant/allocate.h"
+#include "quant/candidate.h"
+#include "quant/distill.h"
+#include "quant/layers.h"
+#include "quant/rewrite.h"
+#include "quant/sensitivity.h"
+#include "quant/target.h"
+
+enum { ZQ_MAX_STAGES = 16 };
+
+typedef struct zq_stage_time {
+    const char *name; /* static */
+    double seconds;
+} zq_stage_time;
+
+typedef struct zq_record {
+    const char *model_path, *output_path;
+    const zq_options *options;
+    zq_graph *graph; /* simplified */
+    const zq_simplify_counts *bn;
+    const zq_layers *layers;
+    const zq_placement *placements; /* [n_nodes] */
+    const zq_box *box;
+    const zq_images *images;
+    const zq_activation *activations; /* [n_values] */
+    const zq_sensitivity *sensitivity;
+    const zq_frontier *frontier; /* bytes are those of the layers */
+    const zq_file_cost *cost;    /* what the rest of the file takes */
+    uint64_t limit_bytes;        /* the size target */
+    int n_candidates;
+    const zq_candidate *candidates; /* judged ones */
+    const zq_candidate *chosen;
+    const zq_damage *predicted; /* of the chosen one, on images that chose nothing */
+    int64_t n_judge_images;     /* those images */
+    int n_stages;
+    zq_stage_time stages[ZQ_MAX_STAGES];
+    zq_summary summary;
+} zq_record;
+
+/* The record as JSON text (owned by the caller, free()); NULL when out of memory. docs/report.md describes
+ * it. */
+char *zq_record_json(const zq_record *record);
+
+#endif
