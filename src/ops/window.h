@@ -57,11 +57,36 @@ zq_shape zq_geometry_shape(const zq_geometry *geometry);
  * same output size by exact division. Negative where it ends before the input does. */
 int64_t zq_geometry_reach(const zq_geometry *geometry, int axis);
 
-/* Output position and window cell to input position along an axis; -1 in the padding. */
-static inline int64_t zq_geometry_at(const zq_geometry *geometry, int axis, int64_t out, int64_t cell) {
-    const int64_t at =
-        out * geometry->stride[axis] - geometry->pad_lo[axis] + cell * geometry->dilation[axis];
-    return at >= 0 && at < geometry->in[axis] ? at : -1;
+/* ---- for the plain operators: loops over three spatial axes, whatever n_spatial is */
+
+/* Elements of one channel of the input and of the output. */
+int64_t zq_geometry_cells_in(const zq_geometry *geometry);
+int64_t zq_geometry_cells_out(const zq_geometry *geometry);
+
+/* The same geometry with n_spatial 3: axes of size 1 come first, so the memory order is the same. */
+zq_geometry zq_geometry_3d(const zq_geometry *geometry);
+
+/* Cells first .. end - 1 of the window at output position out lie in the input along axis; returns the input
+ * position of cell 0 (it may be in the padding). */
+static inline int64_t zq_geometry_clip(const zq_geometry *geometry, int axis, int64_t out, int64_t *first,
+                                       int64_t *end) {
+    const int64_t at = out * geometry->stride[axis] - geometry->pad_lo[axis],
+                  dilation = geometry->dilation[axis];
+    const int64_t last = geometry->in[axis] - 1 - at;
+    *first = at < 0 ? (-at + dilation - 1) / dilation : 0;
+    *end = last < 0 ? 0 : last / dilation + 1;
+    if (*end > geometry->kernel[axis])
+        *end = geometry->kernel[axis];
+    return at;
+}
+
+/* Index in row-major order to position in a box of three axes. */
+static inline void zq_geometry_unravel(const int64_t size[ZQ_WINDOW_SPATIAL], int64_t index,
+                                       int64_t position[ZQ_WINDOW_SPATIAL]) {
+    for (int k = ZQ_WINDOW_SPATIAL - 1; k >= 0; k--) {
+        position[k] = index % size[k];
+        index /= size[k];
+    }
 }
 
 #endif
