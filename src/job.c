@@ -52,7 +52,7 @@ struct zq_job {
     zq_candidate candidates[MAX_CANDIDATES];
     zq_damage predicted;
     int64_t n_judge_images;
-    int n_stages;
+    int n_stages, n_kept_stages; /* kept: reading and distilling, when quantize is called again */
     zq_stage_time stages[ZQ_MAX_STAGES];
     double stage_start, last_report;
 };
@@ -125,6 +125,7 @@ static void forget_results(zq_job *job) {
     job->n_candidates = 0;
     job->predicted = (zq_damage){0};
     job->n_judge_images = 0;
+    job->n_stages = job->n_kept_stages;
 }
 
 static void forget_model(zq_job *job) {
@@ -138,7 +139,7 @@ static void forget_model(zq_job *job) {
     job->graph = NULL;
     job->placements = NULL;
     job->model_path = NULL;
-    job->n_stages = 0;
+    job->n_stages = job->n_kept_stages = 0;
 }
 
 void zq_job_drop(zq_job *job) {
@@ -221,7 +222,9 @@ static zq_status open_model(zq_job *job, const char *path) {
     ZQ_TRY(zq_layers_find(job->graph, &job->layers, err));
     ZQ_TRY(check_input(job));
     ZQ_TRY(preview_placement(job));
-    return end_stage(job);
+    ZQ_TRY(end_stage(job));
+    job->n_kept_stages = job->n_stages;
+    return ZQ_OK;
 }
 
 /* The sentence begins with the file, unless it does already. */
@@ -270,7 +273,9 @@ static zq_status distill(zq_job *job) {
     else if (job->box.lo == NULL)
         ZQ_TRY(zq_box_estimate(job->graph, &job->box, &job->error));
     ZQ_TRY(zq_distill(job->graph, &job->box, &options, &job->images, &job->error));
-    return end_stage(job);
+    ZQ_TRY(end_stage(job));
+    job->n_kept_stages = job->n_stages;
+    return ZQ_OK;
 }
 
 static zq_images slice(const zq_images *images, int64_t first, int64_t n) {
@@ -344,10 +349,6 @@ static zq_status find_limit(zq_job *job, int *bits) {
     }
     job->cost = zq_file_cost_from(&job->layers, bytes[0], bytes[1]);
     job->limit_bytes = zq_target_limit(&job->target, &job->layers, &job->cost, job->graph->file_bytes);
-    if (job->limit_bytes >= bytes[0]) {
-        uniform_bits(job, 8, bits);
-        job->limit_bytes = bytes[0] > job->limit_bytes ? bytes[0] : job->limit_bytes;
-    }
     return ZQ_OK;
 }
 

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "report/record.h"
+
+#include "graph/op.h"
+
+#include <jansson.h>
+#include <math.h>
+
+enum { FORMAT_VERSION = 1 };
+
+/* JSON knows no NaN and no infinity. */
+static json_t *number(double x) {
+    return isfinite(x) ? json_real(x) : json_null();
+}
+
+static json_t *numbers(int64_t n, const double *x) {
+    json_t *list = json_array();
+    for (int64_t i = 0; i < n; i++)
+        json_array_append_new(list, number(x[i]));
+    return list;
+}
+
+static json_t *floats(int64_t n, const float *x) {
+    json_t *list = json_array();
+    for (int64_t i = 0; i < n; i++)
+        json_array_append_new(list, number(x[i]));
+    return list;
+}
+
+static json_t *dimensions(const zq_shape *shape, bool free_batch) {
+    json_t *list = json_array();
+    for (int d = 0; d < shape->rank; d++)
+        json_array_append_new(list, d == 0 && free_batch ? json_string("N") : json_integer(shape->dims[d]));
+    return list;
+}
+
+/* Names come from the file and need not be UTF-8. */
+static json_t *text(const char *string) {
+    json_t *value = string == NULL ? json_null() : json_string(string);
+    return value != NULL ? value : json_string("(not UTF-8)");
+}
+
+/* ---- the model */
+
+static json_t *model_json(const zq_record *record) {
+    const zq_graph *graph = record->graph;
+    json_t *inputs = json_array(), *outputs = json_array();
+    for (int i = 0; i < graph->n_inputs; i++) {
+        const zq_value *value = &graph->values[graph->inputs[i]];
+        json_array_append_new(inputs, json_pack("{s:o, s:o}", "name", text(value->name), "shape",
+                                                dimensions(&value->shape, graph->free_batch)));
+    }
+    for (int o = 0; o < graph->n_outputs; o++) {
+        const zq_value *value = &graph->values[graph->outputs[o]];
+        json_array_append_new(outputs, json_pack("{s:o, s:o, s:s}", "name", text(value->name), "shape",
+                                                 dimensions(&value->shape, graph->free_batch), "compared_by",
+                                                 zq_output_rule_name(zq_output_rule_of(graph, o))));
+    }
+    return json_pack("{s:o, s:I, s:i, s:i, s:o, s:o, s:o, s:{s:i, s:i, s:i, s:i}, s:f, s:i}", "file",
+                     text(record->model_path), "bytes", (json_int_t)graph->file_bytes, "opset", graph->opset,
+                     "ir_version", graph->ir_version, "producer", text(graph->producer), "inputs", inputs,
+                     "outputs", outputs, "batch_normalization", "nodes", record->bn->bn_total, "folded",
+                     record->bn->bn_folded, "kept_as_affine", record->bn->bn_affine, "of_these_absorbed",
+                     record->bn->bn_absorbed, "macs", record->summary.n_macs, "weighted_layers",
+                     record->layers->n);
+}
+
+static int layer_of_node(const zq_layers *layers, int node) {
+    for (int i = 0; i < layers->n; i++)
+        for (int k = 0; k < layers->items[i].n_nodes; k++)
+            if (layers->items[i].nodes[k] == node)
+                return i;
+    return -1;
+}
+
+static json_t *node_json(const zq_record *record, int n) {
+    const zq_graph *graph = record->graph;
+    const zq_node *node = &graph->nodes[n];
+    const zq_value *output = &graph->values[node->outputs[0]];
+    json_t *json =
+        json_pack("{s:o, s:s, s:o, s:o, s:s, s:b}", "name", text(node->name), "op", node->op->name, "output",
+                  text(output->name), "shape", dimensions(&output->shape, graph->free_batch), "runs_as",
+                  zq_placement_text(record->placements[n]), "statistics_known", output->stats != NULL);
+    const int layer = layer_of_node(record->layers, n);
+    if (layer >= 0)
+        json_object_set_new(json, "layer", json_integer(layer));
+    return json;
+}
+
+static json_t *nodes_json(const zq_record *record) {
+    json_t *list = json_array();
+    for (int n = 0; n < record->graph->n_nodes; n++)
+        json_array_append_new(list, node_json(record, n));
+    return list;
+}
+
+/* ---- layers, sensitivities, widths */
+
+static json_t *layers_json(const zq_record *record) {
+    const zq_sensitivity *sensitivity = record->sensitivity;
+    json_t *list = json_array();
+    for (int i = 0; i < record->layers->n; i++) {
+        const zq_layer *layer = &record->layers->items[i];
+        json_t *json = json_pack("{s:o, s:I, s:I, s:f, s:b}", "name", text(layer->name), "weights",
+                                 (json_int_t)(layer->n_channels * layer->per_channel), "channels",
+                                 (json_int_t)layer->n_channels, "macs", layer->macs, "affine", layer->affine);
+        if (sensitivity != NULL)
+            json_object_set_new(
+                json, "sensitivity",
+                numbers(sensitivity->n_widths, sensitivity->omega + i * sensitivity->n_widths));
+        if (record->chosen != NULL)
+            json_object_set_new(json, "bits", json_integer(record->chosen->bits[i]));
+        json_array_append_new(list, json);
+    }
+    return list;
+}
+
+static json_t *widths_json(const zq_sensitivity *sensitivity) {
+    json_t *list = json_array();
+    for (int k = 0; k < sensitivity->n_widths; k++)
+        json_array_append_new(list, json_integer(sensitivity->widths[k]));
+    return list;
+}
+
+/* Every point with its file size and summed sensitivity, and the width of every layer. */
+static json_t *frontier_json(const zq_record *record) {
+    const zq_frontier *frontier = record->frontier;
+    json_t *list = json_array();
+    for (int p = 0; p < frontier->n_points; p++) {
+        json_t *bits = json_array();
+        for (int i = 0; i < frontier->n_layers; i++)
+            json_array_append_new(
+                bits,
+                json_integer(
+                    record->sensitivity
+                        ->widths[frontier->choice[(size_t)p * (size_t)frontier->n_layers + (size_t)i]]));
+        json_array_append_new(list,
+                              json_pack("{s:I, s:o, s:o}", "bytes",
+                                        (json_int_t)(frontier->points[p].bytes + record->cost->fixed),
+                                        "sensitivity", number(frontier->points[p].omega), "bits", bits));
+    }
+    return list;
+}
+
+static json_t *damage_json(const zq_damage *damage) {
+    return json_pack("{s:o, s:o, s:o, s:o}", "kl", number(damage->kl), "kl_spread", number(damage->kl_spread),
+                     "agreement", number(damage->agreement), "snr_db", number(damage->snr_db));
+}
+
+static const char *range_name(zq_weight_range range) {
+    return range == ZQ_WEIGHT_MINMAX ? "min-max" : range == ZQ_WEIGHT_MSE ? "least squares" : "percentile";
+}
+
+static json_t *candidates_json(const zq_record *record) {
+    json_t *list = json_array();
+    for (int k = 0; k < record->n_candidates; k++) {
+        const zq_candidate *candidate = &record->candidates[k];
+        json_array_append_new(
+            list, json_pack("{s:s, s:s, s:I, s:o, s:b}", "widths", candidate->name, "weight_range",
+                            range_name(candidate->range), "bytes", (json_int_t)candidate->bytes, "damage",
+                            damage_json(&candidate->damage), "chosen", candidate == record->chosen));
+    }
+    return list;
+}
+
+/* ---- images and ranges */
+
+static json_t *images_json(const zq_record *record) {
+    static const char *const recipes[] = {"fast", "paper", "noise"};
+    const zq_box *box = record->box;
+    const zq_images *images = record->images;
+    return json_pack("{s:s, s:o, s:i, s:o, s:o, s:{s:b, s:o, s:o}}", "recipe",
+                     recipes[record->options->recipe], "shape", dimensions(&images->shape, false), "steps",
+                     images->n_steps, "loss", numbers(images->n_steps, images->loss), "residual",
+                     number(images->residual), "valid_pixels", "estimated", box->estimated, "lo",
+                     floats(box->n_channels, box->lo), "hi", floats(box->n_channels, box->hi));
+}
+
+static json_t *activations_json(const zq_record *record) {
+    json_t *list = json_array();
+    for (int v = 0; v < record->graph->n_values; v++) {
+        const zq_activation *activation = &record->activations[v];
+        if (activation->used)
+            json_array_append_new(list, json_pack("{s:o, s:f, s:i, s:i}", "name",
+                                                  text(record->graph->values[v].name), "scale",
+                                                  (double)activation->scale, "zero_point",
+                                                  activation->zero_point, "levels", activation->q_max + 1));
+    }
+    return list;
+}
+
+/* ---- the whole */
+
+static json_t *stages_json(const zq_record *record) {
+    json_t *list = json_array();
+    for (int s = 0; s < record->n_stages; s++)
+        json_array_append_new(list, json_pack("{s:s, s:f}", "stage", record->stages[s].name, "seconds",
+                                              record->stages[s].seconds));
+    return list;
+}
+
+static json_t *summary_json(const zq_record *record) {
+    const zq_summary *summary = &record->summary;
+    return json_pack("{s:I, s:I, s:f, s:o, s:f, s:I}", "fp32_bytes", (json_int_t)summary->fp32_bytes,
+                     "quantized_bytes", (json_int_t)summary->quantized_bytes, "mean_bits", summary->mean_bits,
+                     "predicted", record->predicted != NULL ? damage_json(record->predicted) : json_null(),
+                     "seconds", summary->seconds, "peak_bytes", (json_int_t)summary->peak_bytes);
+}
+
+char *zq_record_json(const zq_record *record) {
+    json_t *json = json_pack("{s:i, s:s, s:I, s:o, s:o, s:o}", "format", FORMAT_VERSION, "zeroq",
+                             zq_version(), "seed", (json_int_t)record->options->seed, "model",
+                             model_json(record), "nodes", nodes_json(record), "layers", layers_json(record));
+    if (record->images != NULL)
+        json_object_set_new(json, "images", images_json(record));
+    if (record->activations != NULL)
+        json_object_set_new(json, "activations", activations_json(record));
+    if (record->sensitivity != NULL)
+        json_object_set_new(json, "sensitivity_widths", widths_json(record->sensitivity));
+    if (record->frontier != NULL)
+        json_object_set_new(json, "frontier", frontier_json(record));
+    if (record->chosen != NULL) {
+        json_object_set_new(json, "limit_bytes", json_integer((json_int_t)record->limit_bytes));
+        json_object_set_new(json, "candidates", candidates_json(record));
+        json_object_set_new(json, "judged_on_images", json_integer(record->n_judge_images));
+    }
+    json_object_set_new(json, "output", text(record->output_path));
+    json_object_set_new(json, "summary", summary_json(record));
+    json_object_set_new(json, "stages", stages_json(record));
+    char *result = json == NULL ? NULL : json_dumps(json, JSON_INDENT(1) | JSON_REAL_PRECISION(8));
+    json_decref(json);
+    return result;
+}
