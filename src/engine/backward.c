@@ -13,12 +13,19 @@ static bool appears_twice(const zq_step *step, int value) {
     return n > 1;
 }
 
-bool zq_sink_open(zq_plan *plan, const zq_step *step, int value, zq_sink *sink_out) {
+bool zq_sink_open_unseeded(zq_plan *plan, int value, zq_sink *sink_out) {
     zq_slot *slot = &plan->slots[value];
     if (slot->gradient == NULL)
         return false;
     *sink_out = (zq_sink){.dst = slot->gradient, .add = slot->reached};
     slot->reached = true;
+    return true;
+}
+
+bool zq_sink_open(zq_plan *plan, const zq_step *step, int value, zq_sink *sink_out) {
+    zq_slot *slot = &plan->slots[value];
+    if (!zq_sink_open_unseeded(plan, value, sink_out))
+        return false;
     const bool is_last_part = slot->reader_lo == (int)(step - plan->steps) && !appears_twice(step, value);
     if (is_last_part && slot->seed != NULL && slot->seed->dense == NULL) {
         sink_out->seed = slot->seed;

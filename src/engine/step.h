@@ -122,6 +122,9 @@ typedef struct zq_sink {
  * heed all of the sink. */
 bool zq_sink_open(zq_plan *plan, const zq_step *step, int value, zq_sink *sink_out);
 
+/* The same for kernels that add, but don't know seeds. */
+bool zq_sink_open_unseeded(zq_plan *plan, int value, zq_sink *sink_out);
+
 /* For kernels that can only write: where to write (scratch: of the value's size), NULL: not wanted. Then call
  * zq_sink_end with the same pointer. */
 float *zq_sink_begin(zq_plan *plan, int value, float *scratch);
@@ -133,7 +136,7 @@ void zq_sink_put_plain(zq_plan *plan, int value, const float *plain);
 /* ---- the kinds, in the order in which they are asked; X(symbol) stands for zq_kind_symbol in
  * engine/kind_symbol.c. The last one takes any operator, by its definition. */
 
-#define ZQ_KINDS X(plain)
+#define ZQ_KINDS X(conv) X(sum) X(activation) X(pool) X(gemm) X(plain)
 
 #define X(symbol) extern const zq_step_kind zq_kind_##symbol;
 ZQ_KINDS

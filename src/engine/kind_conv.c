@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Conv by oneDNN, with its bias and the Relu behind it. */
+#include "base/memory.h"
+#include "engine/loops.h"
+#include "engine/onednn/onednn.h"
+#include "engine/window.h"
+#include "graph/op.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* The convolution of a group of images, for replaced weights. */
+typedef struct group {
+    int n_variants; /* 0: not made yet */
+    zq_dnn_conv *conv;
+    void *packed;
+} group;
+
+typedef struct conv_state {
+    zq_window window;
+    bool relu;
+    zq_dnn_conv *conv;
+    void *packed, *packed_backward;
+    const float *weights, *bias; /* of the graph; bias NULL: none */
+    group group;
+} conv_state;
+
+static void drop_group(group *group) {
+    zq_dnn_conv_drop(group->conv);
+    zq_free(group->packed);
+    *group = (struct group){0};
+}
+
+static void drop(void *memory) {
+    conv_state *state = memory;
+    drop_group(&state->group);
+    zq_dnn_conv_drop(state->conv);
+    zq_free(state->packed);
+    zq_free(state->packed_backward);
+    zq_free(state);
+}
+
+static bool is_float_constant(const zq_plan *plan, int value) {
+    return zq_plan_is_constant(plan, value) && plan->slots[value].dtype == ZQ_F32;
+}
+
+static bool is_conv(const zq_plan *plan, int at) {
+    const zq_node *node = &plan->graph->nodes[at];
+    const bool bias = node->n_inputs > 2 && node->inputs[2] >= 0;
+    return strcmp(node->op->name, "Conv") == 0 && !zq_plan_is_constant(plan, node->inputs[0]) &&
+           is_float_constant(plan, node->inputs[1]) && (!bias || is_float_constant(plan, node->inputs[2]));
+}
+
+/* The Conv that runs together with the node: itself, or the one in front of a Relu. What carries statistics
+ * must stay readable where gradients enter there. */
+static int conv_of(const zq_plan *plan, int at, bool *relu) {
+    const zq_node *node = &plan->graph->nodes[at];
+    *relu = strcmp(node->op->name, "Relu") == 0;
+    if (!*relu)
+        return is_conv(plan, at) ? at : -1;
+    const int conv = zq_plan_sole_producer(plan, node->inputs[0], "Conv");
+    const bool statistics = plan->options.gradient && plan->graph->values[node->inputs[0]].stats != NULL;
+    return conv >= 0 && !statistics && is_conv(plan, conv) ? conv : -1;
+}
+
+static zq_dnn_conv_options conv_options(const zq_plan *plan, const conv_state *state) {
+    return (zq_dnn_conv_options){
+        .bias = state->bias != NULL, .relu = state->relu, .backward = plan->options.gradient};
+}
+
+static zq_status pack(zq_plan *plan, conv_state *state, const float *weights, zq_error *err) {
+    if (state->packed == NULL)
+        state->packed = zq_plan_alloc(plan, zq_dnn_conv_packed_bytes(state->conv), 1);
+    if (state->packed_backward == NULL && plan->options.gradient)
+        state->packed_backward = zq_plan_alloc(plan, zq_dnn_conv_packed_backward_bytes(state->conv), 1);
+    if (state->packed == NULL || (plan->options.gradient && state->packed_backward == NULL))
+        return zq_fail_memory(err);
+    zq_dnn_conv_pack(state->conv, weights, state->packed);
+    if (plan->options.gradient)
+        zq_dnn_conv_pack_backward(state->conv, weights, state->packed_backward);
+    return ZQ_OK;
+}
+
+/* *state_out is NULL when oneDNN has no good kernel. */
+static zq_status new_state(zq_plan *plan, const zq_node *conv, bool relu, conv_state **state_out,
+                           zq_error *err) {
+    conv_state *state = zq_alloc(1, sizeof *state);
+    if (state == NULL)
+        return zq_fail_memory(err);
+    state->relu = relu;
+    state->weights = plan->slots[conv->inputs[1]].constant->data;
+    state->bias =
+        conv->n_inputs > 2 && conv->inputs[2] >= 0 ? plan->slots[conv->inputs[2]].constant->data : NULL;
+    zq_status status = zq_engine_window(plan, conv, &state->window, err);
+    if (status == ZQ_OK) {
+        const zq_dnn_conv_options options = conv_options(plan, state);
+        status = zq_dnn_conv_new(&state->window, &options, &state->conv, err);
+    }
+    const bool refused = status == ZQ_ERR_UNSUPPORTED;
+    if (status == ZQ_OK)
+        status = pack(plan, state, state->weights, err);
+    *state_out = state;
+    if (status != ZQ_OK) {
+        drop(state);
+        *state_out = NULL;
+    }
+    return refused ? ZQ_OK : status;
+}
+
+static zq_status match(zq_plan *plan, int at, zq_step *step, zq_error *err) {
+    bool relu;
+    const int conv = conv_of(plan, at, &relu);
+    conv_state *state = NULL;
+    if (conv >= 0)
+        ZQ_TRY(new_state(plan, &plan->graph->nodes[conv], relu, &state, err));
+    if (state == NULL)
+        return ZQ_OK;
+    step->state = state;
+    step->kind = &zq_kind_conv;
+    const zq_status status = zq_step_set(plan, step, &zq_kind_conv, conv, 1, plan->graph->nodes[conv].inputs,
+                                         1, plan->graph->nodes[at].outputs, err);
+    if (status != ZQ_OK)
+        return status;
+    snprintf(step->kernel, sizeof step->kernel, "%s onednn %s", relu ? "Conv+Relu" : "Conv",
+             zq_dnn_conv_kernel(state->conv, false));
+    if (plan->options.gradient)
+        step->scratch_bytes = plan->slots[step->in[0]].n * sizeof(float);
+    return ZQ_OK;
+}
+
+static zq_status forward(zq_plan *plan, zq_step *step, zq_error *err) {
+    (void)err;
+    const conv_state *state = step->state;
+    zq_dnn_conv_forward(state->conv, zq_slot_floats(plan, step->in[0]), state->packed, state->bias,
+                        zq_slot_floats(plan, step->out[0]));
+    return ZQ_OK;
+}
+
+static zq_status backward(zq_plan *plan, zq_step *step, zq_error *err) {
+    (void)err;
+    const conv_state *state = step->state;
+    const int in = step->in[0], out = step->out[0];
+    float *const d_y = zq_plan_gradient(plan, out);
+    if (state->relu) /* d_y is read here for the last time: it may be changed */
+        zq_loop_mask(plan->slots[out].n, zq_slot_floats(plan, out), (zq_clamp){0, INFINITY}, d_y);
+    float *const d_x = zq_sink_begin(plan, in, plan->scratch);
+    if (d_x == NULL)
+        return ZQ_OK;
+    zq_dnn_conv_backward(state->conv, d_y, state->packed_backward, d_x);
+    zq_sink_end(plan, in, d_x);
+    return ZQ_OK;
+}
+
+/* The group's convolution is kept: sensitivities ask for the same number of variants again and again. */
+static zq_status make_group(zq_plan *plan, conv_state *state, int n_variants, zq_error *err) {
+    group *group = &state->group;
+    if (group->n_variants == n_variants)
+        return ZQ_OK;
+    drop_group(group);
+    zq_window window = state->window;
+    zq_dnn_conv_options options = conv_options(plan, state);
+    window.n_images /= n_variants;
+    options.backward = false;
+    ZQ_TRY(zq_dnn_conv_new(&window, &options, &group->conv, err));
+    group->packed = zq_alloc_raw(zq_dnn_conv_packed_bytes(group->conv), 1);
+    if (group->packed == NULL)
+        return zq_fail_memory(err);
+    group->n_variants = n_variants;
+    return ZQ_OK;
+}
+
+static zq_status override(zq_plan *plan, zq_step *step, int n_variants, const float *const *weights,
+                          zq_error *err) {
+    conv_state *state = step->state;
+    ZQ_TRY(make_group(plan, state, n_variants, err));
+    const size_t n_src = plan->slots[step->in[0]].n / (size_t)n_variants;
+    const size_t n_dst = plan->slots[step->out[0]].n / (size_t)n_variants;
+    for (int k = 0; k < n_variants; k++) {
+        zq_dnn_conv_pack(state->group.conv, weights[k], state->group.packed);
+        zq_dnn_conv_forward(state->group.conv, zq_slot_floats(plan, step->in[0]) + (size_t)k * n_src,
+                            state->group.packed, state->bias,
+                            zq_slot_floats(plan, step->out[0]) + (size_t)k * n_dst);
+    }
+    return ZQ_OK;
+}
+
+static zq_status set_weights(zq_plan *plan, zq_step *step, const float *weights, zq_error *err) {
+    conv_state *state = step->state;
+    return pack(plan, state, weights != NULL ? weights : state->weights, err);
+}
+
+const zq_step_kind zq_kind_conv = {
+    .name = "onednn",
+    .match = match,
+    .forward = forward,
+    .backward = backward,
+    .override = override,
+    .set_weights = set_weights,
+    .drop = drop,
+};

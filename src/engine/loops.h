@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Fused elementwise loops over rows of channels, x[row, c]: all values that aren't in plain order have this
+ * form. Each reads and writes every stream once: memory is what they wait for. */
+#ifndef ZQ_ENGINE_LOOPS_H
+#define ZQ_ENGINE_LOOPS_H
+
+#include "engine/step.h"
+
+#include <math.h>
+
+/* Rows and channels of a slot whose memory has channels innermost (or that has one channel). */
+typedef struct zq_rows {
+    int64_t n_rows, n_channels;
+} zq_rows;
+
+/* False where channels aren't innermost. */
+bool zq_rows_of(const zq_slot *slot, zq_rows *out);
+
+/* What an activation lets through: y = min(max(x, lo), hi), slope 1 strictly between the bounds. */
+typedef struct zq_clamp {
+    float lo, hi;
+} zq_clamp;
+
+/* The bounds of a Relu or Clip node with constant bounds; false: another node. */
+bool zq_clamp_of(const zq_plan *plan, int node, zq_clamp *out);
+#define ZQ_NO_CLAMP ((zq_clamp){-INFINITY, INFINITY})
+
+/* dst = clamp(x); dst may be x */
+void zq_loop_clamp(size_t n, const float *x, zq_clamp clamp, float *dst);
+
+/* dst = clamp(a + b); dst may be a or b */
+void zq_loop_add(size_t n, const float *a, const float *b, zq_clamp clamp, float *dst);
+
+/* sink of z (+)= slope(at) * d_y + seed(z): at tells the slope (the input or output of the activation; NULL:
+ * slope 1). The sink's memory may be d_y's. */
+void zq_loop_slope(zq_rows rows, const float *at, zq_clamp clamp, const float *d_y, const float *z,
+                   const zq_sink *sink);
+
+/* In place: d = 0 where at is outside the bounds. */
+void zq_loop_mask(size_t n, const float *at, zq_clamp clamp, float *d);
+
+#endif
