@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the commands share: arguments, help, progress. Only the public API is used. */
+#ifndef ZQ_CLI_H
+#define ZQ_CLI_H
+
+#include <zeroq/zeroq.h>
+
+#include <stdbool.h>
+
+/* What the command line said. Strings are borrowed from argv. */
+typedef struct cli_arguments {
+    const char *model;
+    const char *output; /* -o; NULL: not given */
+    const char *json;
+    const char *png;
+    bool quiet;
+    zq_options options;
+} cli_arguments;
+
+typedef struct cli_command {
+    const char *name, *usage, *summary, *description;
+    unsigned groups; /* option groups that it takes */
+    bool needs_output;
+    zq_status (*run)(zq_job *job, const cli_arguments *arguments);
+} cli_command;
+
+enum cli_groups { CLI_ALL = 1, CLI_OUTPUT = 2, CLI_IMAGES = 4, CLI_QUANTIZE = 8, CLI_PICTURE = 16 };
+
+extern const cli_command cli_quantize, cli_distill, cli_inspect;
+
+/* Fills arguments from argv behind the command's name. On a mistake a sentence goes to stderr and false is
+ * returned; *help_out is set when --help was asked for. */
+bool cli_parse(const cli_command *command, int argc, char **argv, cli_arguments *arguments, bool *help_out);
+
+void cli_print_help(const cli_command *command);
+void cli_print_overview(void);
+
+/* Progress on one line of a terminal, rewritten in place; nothing at all when stderr is none. */
+int cli_progress(void *user, const char *stage, double done);
+bool cli_progress_wanted(void);
+void cli_progress_clear(void);
+
+/* "1.06 MB" into buffer; returns buffer. */
+char *cli_bytes(double bytes, char buffer[32]);
+
+#endif

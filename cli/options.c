@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The options: one line each in a table, from which help is printed too. */
+#include "cli.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct cli_option {
+    const char *name, *letter; /* "--output", "-o" (NULL: none) */
+    const char *value;         /* what follows; NULL: nothing */
+    unsigned group;
+    bool (*set)(cli_arguments *arguments, const char *text); /* false: not understood */
+    const char *help;
+} cli_option;
+
+static bool parse_number(const char *text, double least, double most, double *out) {
+    char *end;
+    errno = 0;
+    *out = strtod(text, &end);
+    return end != text && *end == '\0' && errno == 0 && isfinite(*out) && *out >= least && *out <= most;
+}
+
+static bool parse_count(const char *text, int *out) {
+    double value;
+    if (!parse_number(text, 1, 1e6, &value) || value != floor(value))
+        return false;
+    *out = (int)value;
+    return true;
+}
+
+static bool set_output(cli_arguments *a, const char *text) {
+    a->output = text;
+    return text[0] != '\0';
+}
+
+static bool set_json(cli_arguments *a, const char *text) {
+    a->json = text;
+    return text[0] != '\0';
+}
+
+static bool set_png(cli_arguments *a, const char *text) {
+    a->png = text;
+    return text[0] != '\0';
+}
+
+static bool set_quiet(cli_arguments *a, const char *text) {
+    (void)text;
+    a->quiet = true;
+    return true;
+}
+
+static bool set_size(cli_arguments *a, const char *text) {
+    a->options.size = text; /* the library explains what it doesn't understand */
+    return true;
+}
+
+static bool set_shape(cli_arguments *a, const char *text) {
+    a->options.input_shapes = text;
+    return true;
+}
+
+static bool set_threads(cli_arguments *a, const char *text) {
+    return parse_count(text, &a->options.n_threads);
+}
+
+static bool set_images(cli_arguments *a, const char *text) {
+    return parse_count(text, &a->options.n_images);
+}
+
+static bool set_steps(cli_arguments *a, const char *text) {
+    return parse_count(text, &a->options.n_steps);
+}
+
+static bool set_seed(cli_arguments *a, const char *text) {
+    char *end;
+    errno = 0;
+    a->options.seed = strtoull(text, &end, 10);
+    return text[0] >= '0' && text[0] <= '9' && *end == '\0' && errno == 0;
+}
+
+static bool set_recipe(cli_arguments *a, const char *text) {
+    static const char *const names[] = {"fast", "paper", "noise"};
+    for (int r = 0; r < 3; r++)
+        if (strcmp(text, names[r]) == 0) {
+            a->options.recipe = (zq_recipe)r;
+            return true;
+        }
+    return false;
+}
+
+static bool set_weights(cli_arguments *a, const char *text) {
+    a->options.weights = strcmp(text, "asymmetric") == 0 ? ZQ_WEIGHTS_ASYMMETRIC : ZQ_WEIGHTS_SYMMETRIC;
+    return strcmp(text, "asymmetric") == 0 || strcmp(text, "symmetric") == 0;
+}
+
+static bool set_clip(cli_arguments *a, const char *text) {
+    return parse_number(text, 50.0001, 100, &a->options.weight_clip);
+}
+
+static bool set_ranges(cli_arguments *a, const char *text) {
+    if (strcmp(text, "mse") == 0)
+        a->options.activations = ZQ_RANGE_MSE;
+    else if (strcmp(text, "minmax") == 0)
+        a->options.activations = ZQ_RANGE_MINMAX;
+    else {
+        a->options.activations = ZQ_RANGE_PERCENTILE;
+        return parse_number(text, 50.0001, 100, &a->options.percentile);
+    }
+    return true;
+}
+
+static bool set_input_max(cli_arguments *a, const char *text) {
+    return parse_number(text, 1e-6, 1e6, &a->options.input_max);
+}
+
+/* "a,b,c": one number, or one for each channel; mean and std must agree in how many. */
+static bool parse_channels(cli_arguments *a, const char *text, double least, double *values) {
+    int n = 0;
+    char piece[64];
+    while (n < 4) {
+        const size_t length = strcspn(text, ",");
+        if (length >= sizeof piece)
+            return false;
+        memcpy(piece, text, length);
+        piece[length] = '\0';
+        if (!parse_number(piece, least, 1e6, &values[n++]))
+            return false;
+        if (text[length] == '\0')
+            break;
+        text += length + 1;
+    }
+    if (strchr(text, ',') != NULL || (a->options.n_input_norm != 0 && a->options.n_input_norm != n))
+        return false;
+    a->options.n_input_norm = n;
+    return true;
+}
+
+static bool set_mean(cli_arguments *a, const char *text) {
+    return parse_channels(a, text, -1e6, a->options.input_mean);
+}
+
+static bool set_std(cli_arguments *a, const char *text) {
+    return parse_channels(a, text, 1e-9, a->options.input_std);
+}
+
+static const cli_option options[] = {
+    {"--output", "-o", "FILE", CLI_OUTPUT, set_output, "the file to write"},
+    {"--size", NULL, "SIZE", CLI_QUANTIZE, set_size,
+     "w8 (default), w6, w4, w3: no larger than with so many bits everywhere; 25%: of the FP32 file; 1.5MB, "
+     "800KB"},
+    {"--png", NULL, "FILE", CLI_PICTURE, set_png, "a contact sheet of the distilled images"},
+    {"--json", NULL, "FILE", CLI_ALL, set_json, "everything that was measured, as JSON"},
+    {"--num-images", NULL, "N", CLI_IMAGES, set_images, "distilled images (default 32)"},
+    {"--steps", NULL, "N", CLI_IMAGES, set_steps,
+     "steps of the distillation (default 20; 500 for the paper's recipe)"},
+    {"--distill", NULL, "RECIPE", CLI_IMAGES, set_recipe,
+     "fast (default), paper (Alg. 1 as published), noise (none: for a network without BatchNormalization)"},
+    {"--input-max", NULL, "MAX", CLI_IMAGES, set_input_max,
+     "largest pixel before normalisation, 1 or 255; when absent, the valid range is estimated from the "
+     "network"},
+    {"--input-mean", NULL, "A,B,C", CLI_IMAGES, set_mean,
+     "what is subtracted from a pixel: x = (p - mean) / std"},
+    {"--input-std", NULL, "A,B,C", CLI_IMAGES, set_std, "what a pixel is divided by"},
+    {"--activations", NULL, "RANGE", CLI_QUANTIZE, set_ranges,
+     "range of activations: mse (default, least squares), minmax, or a percentile such as 99.99"},
+    {"--weights", NULL, "SCHEME", CLI_QUANTIZE, set_weights,
+     "symmetric (default) or asymmetric (the paper's: min-max, a zero point per channel; ONNX Runtime before "
+     "1.27 "
+     "refuses such files)"},
+    {"--clip", NULL, "PERCENTILE", CLI_QUANTIZE, set_clip,
+     "range of weights: a percentile of |w| such as 99.99"},
+    {"--shape", NULL, "NAME=1,3,H,W", CLI_ALL, set_shape, "fixes free dimensions of an input"},
+    {"--threads", NULL, "N", CLI_ALL, set_threads, "threads (default: all cores)"},
+    {"--seed", NULL, "N", CLI_IMAGES, set_seed, "another seed gives other images (default 0)"},
+    {"--quiet", "-q", NULL, CLI_ALL, set_quiet, "no progress and no summary"},
+};
+enum { N_OPTIONS = sizeof options / sizeof options[0] };
+
+static bool matches(const cli_option *option, const char *argument) {
+    const size_t n = strlen(option->name);
+    if (option->letter != NULL && strcmp(argument, option->letter) == 0)
+        return true;
+    return strncmp(argument, option->name, n) == 0 &&
+           (argument[n] == '\0' || (option->value != NULL && argument[n] == '='));
+}
+
+static const cli_option *find_option(const cli_command *command, const char *argument) {
+    for (int o = 0; o < N_OPTIONS; o++)
+        if ((options[o].group & command->groups) != 0 && matches(&options[o], argument))
+            return &options[o];
+    return NULL;
+}
+
+/* Applies argv[*position] and what follows it. */
+static bool apply_option(const cli_command *command, const cli_option *option, int argc, char **argv,
+                         int *position, cli_arguments *arguments) {
+    const char *equals = strchr(argv[*position], '=');
+    const char *text = NULL;
+    if (option->value != NULL && strncmp(argv[*position], "--", 2) == 0 && equals != NULL)
+        text = equals + 1;
+    else if (option->value != NULL) {
+        if (*position + 1 >= argc) {
+            fprintf(stderr, "zeroq: option %s needs %s (%s)\n", option->name, option->value, option->help);
+            return false;
+        }
+        text = argv[++*position];
+    }
+    if (option->set(arguments, text))
+        return true;
+    fprintf(stderr, "zeroq: '%s' is no %s for option %s: %s\n'zeroq %s --help' lists the options\n", text,
+            option->value, option->name, option->help, command->name);
+    return false;
+}
+
+/* A mean without a std divides by 1, a std without a mean subtracts 0; both need to know the largest pixel.
+ */
+static bool complete(const cli_command *command, cli_arguments *arguments) {
+    zq_options *o = &arguments->options;
+    if (arguments->model == NULL) {
+        fprintf(stderr, "zeroq: no model given; usage: %s\n", command->usage);
+        return false;
+    }
+    if (command->needs_output && arguments->output == NULL) {
+        fprintf(stderr, "zeroq: no output given; usage: %s\n", command->usage);
+        return false;
+    }
+    for (int c = 0; c < o->n_input_norm; c++)
+        if (o->input_std[c] == 0)
+            o->input_std[c] = 1;
+    if (o->n_input_norm > 0 && o->input_max == 0)
+        o->input_max = 1;
+    return true;
+}
+
+bool cli_parse(const cli_command *command, int argc, char **argv, cli_arguments *arguments, bool *help_out) {
+    bool only_files = false;
+    for (int i = 0; i < argc; i++) {
+        const bool is_option = !only_files && argv[i][0] == '-' && argv[i][1] != '\0';
+        if (is_option && strcmp(argv[i], "--") == 0) {
+            only_files = true;
+            continue;
+        }
+        if (is_option && (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)) {
+            *help_out = true;
+            return true;
+        }
+        const cli_option *option = is_option ? find_option(command, argv[i]) : NULL;
+        if (option != NULL) {
+            if (!apply_option(command, option, argc, argv, &i, arguments))
+                return false;
+        } else if (is_option) {
+            fprintf(stderr, "zeroq: '%s' is no option of 'zeroq %s'; 'zeroq %s --help' lists them\n", argv[i],
+                    command->name, command->name);
+            return false;
+        } else if (arguments->model != NULL) {
+            fprintf(stderr, "zeroq: one model at a time, found '%s' and '%s'\n", arguments->model, argv[i]);
+            return false;
+        } else
+            arguments->model = argv[i];
+    }
+    return complete(command, arguments);
+}
+
+/* Words of text, wrapped at 100 columns behind an indent of 26. */
+static void print_wrapped(const char *text) {
+    int column = 26;
+    while (*text != '\0') {
+        const int n = (int)strcspn(text, " ");
+        if (column + n > 100) {
+            printf("\n%26s", "");
+            column = 26;
+        }
+        printf("%.*s ", n, text);
+        column += n + 1;
+        text += n;
+        text += strspn(text, " ");
+    }
+    printf("\n");
+}
+
+void cli_print_help(const cli_command *command) {
+    printf("%s\n\n%s\n\n", command->usage, command->description);
+    for (int o = 0; o < N_OPTIONS; o++) {
+        if ((options[o].group & command->groups) == 0)
+            continue;
+        char left[64];
+        snprintf(left, sizeof left, "%s%s%s%s%s", options[o].letter != NULL ? options[o].letter : "",
+                 options[o].letter != NULL ? ", " : "", options[o].name, options[o].value != NULL ? " " : "",
+                 options[o].value != NULL ? options[o].value : "");
+        printf("  %-24s", left);
+        print_wrapped(options[o].help);
+    }
+}
