@@ -49,30 +49,42 @@ zq_status zq_infer_axis(const zq_io *io, int64_t axis, int rank, int *axis_out, 
     return ZQ_OK;
 }
 
-zq_status zq_infer_ints(const zq_io *io, int i, const char *what, int max, int64_t *values, int *n_out,
-                        zq_error *err) {
+zq_status zq_infer_vector(const zq_io *io, int i, const char *what, const zq_tensor **vector_out,
+                          zq_error *err) {
     char text[ZQ_NODE_TEXT], shape_text[ZQ_SHAPE_TEXT];
     const zq_tensor *in = zq_infer_input(io, i);
-    *n_out = 0;
     if (in == NULL)
         return zq_fail(err, ZQ_ERR_FORMAT, "%s: its input %d (%s) is missing", zq_node_text(io->node, text),
                        i, what);
     if (in->dtype != ZQ_I64 && in->dtype != ZQ_I32)
         return zq_fail(err, ZQ_ERR_FORMAT, "%s: its input %d (%s) is %s, expected int64",
                        zq_node_text(io->node, text), i, what, zq_dtype_name(in->dtype));
+    if (in->shape.rank > 1)
+        return zq_fail(err, ZQ_ERR_FORMAT, "%s: its input %d (%s) has the shape %s, expected one dimension",
+                       zq_node_text(io->node, text), i, what, zq_shape_text(&in->shape, shape_text));
     if (in->data == NULL)
         return zq_fail(
             err, ZQ_ERR_UNSUPPORTED,
             "%s: its input %d (%s) is computed at run time from the data; only shapes that follow from the "
             "input size are supported",
             zq_node_text(io->node, text), i, what);
-    const int64_t n = zq_shape_count(&in->shape);
-    if (in->shape.rank > 1 || n < 0 || n > max)
+    *vector_out = in;
+    return ZQ_OK;
+}
+
+zq_status zq_infer_ints(const zq_io *io, int i, const char *what, int max, int64_t *values, int *n_out,
+                        zq_error *err) {
+    char text[ZQ_NODE_TEXT];
+    const zq_tensor *vector;
+    *n_out = 0;
+    ZQ_TRY(zq_infer_vector(io, i, what, &vector, err));
+    const int64_t n = zq_shape_count(&vector->shape);
+    if (n > max)
         return zq_fail(err, ZQ_ERR_FORMAT,
-                       "%s: its input %d (%s) has the shape %s, expected at most %d numbers",
-                       zq_node_text(io->node, text), i, what, zq_shape_text(&in->shape, shape_text), max);
+                       "%s: its input %d (%s) has %" PRId64 " values, expected at most %d",
+                       zq_node_text(io->node, text), i, what, n, max);
     for (int64_t k = 0; k < n; k++)
-        values[k] = zq_tensor_item_i64(in, k);
+        values[k] = zq_tensor_item_i64(vector, k);
     *n_out = (int)n;
     return ZQ_OK;
 }

@@ -25,8 +25,12 @@ zq_status zq_infer_float(const zq_io *io, zq_error *err);
 /* An axis of -rank..rank-1 as 0..rank-1. */
 zq_status zq_infer_axis(const zq_io *io, int64_t axis, int rank, int *axis_out, zq_error *err);
 
-/* Reads input i, a scalar or vector of int64 or int32 that decides a shape (what: its name in messages, such
- * as "shape"). Refused when it isn't a constant or has more than max elements. */
+/* Input i, a scalar or vector of int64 or int32 that decides a shape (what: its name in messages, such as
+ * "shape"), borrowed. Refused when it isn't a constant. */
+zq_status zq_infer_vector(const zq_io *io, int i, const char *what, const zq_tensor **vector_out,
+                          zq_error *err);
+
+/* The values of such an input, at most max. */
 zq_status zq_infer_ints(const zq_io *io, int i, const char *what, int max, int64_t *values, int *n_out,
                         zq_error *err);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The operators, one line each: X(symbol) stands for zq_op_symbol in ops/symbol.c. No include guard: it is included
- * where a list of them is wanted. */
+/* The operators, one line each: X(symbol) stands for zq_op_symbol in ops/symbol.c. No include guard: it is
+ * included where a list of them is wanted. */
 /* weighted */
 X(conv)
 X(gemm)

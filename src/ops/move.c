@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ops/move.h"
 
+#include "base/memory.h"
 #include "ops/elementwise.h"
 
 #include <string.h>
@@ -22,10 +23,18 @@ zq_box zq_move_dense(const zq_shape *shape) {
     return box;
 }
 
+zq_box zq_move_reversed(const zq_box *box) {
+    zq_box reversed = *box;
+    memcpy(reversed.src_steps, box->dst_steps, sizeof reversed.src_steps);
+    memcpy(reversed.dst_steps, box->src_steps, sizeof reversed.dst_steps);
+    return reversed;
+}
+
 int64_t zq_move_count(const zq_shape *shape, int first, int end) {
     int64_t count = 1;
     for (int d = first; d < end; d++)
-        count *= shape->dims[d];
+        if (!zq_mul_i64(count, shape->dims[d], &count))
+            return INT64_MAX;
     return count;
 }
 

@@ -6,7 +6,7 @@
 #include "graph/op.h"
 
 /* A box of elements in two memories: element (i0, i1, ...) is at src[sum of i * src_steps] and at dst[sum of
- * i * dst_steps]. Steps are in elements; those of src may be 0 (repeat) or negative (backwards). */
+ * i * dst_steps]. Steps are in elements; they may be negative (backwards), those of src also 0 (repeat). */
 typedef struct zq_box {
     int rank;
     int64_t dims[ZQ_MAX_RANK], src_steps[ZQ_MAX_RANK], dst_steps[ZQ_MAX_RANK];
@@ -21,7 +21,10 @@ void zq_move_steps(const zq_shape *shape, int64_t steps[ZQ_MAX_RANK]);
 /* A box of the given shape with dense steps on both sides. */
 zq_box zq_move_dense(const zq_shape *shape);
 
-/* Elements in the dimensions first .. end - 1. */
+/* The way back: src and dst change places. */
+zq_box zq_move_reversed(const zq_box *box);
+
+/* Elements in the dimensions first .. end - 1; INT64_MAX on overflow. */
 int64_t zq_move_count(const zq_shape *shape, int first, int end);
 
 /* forward and backward of operators that change the shape only (in place, when the caller gives the same

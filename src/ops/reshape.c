@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reshape to the shape in input 1, where 0 keeps a dimension (unless allowzero) and one -1 takes what is
  * left. */
+#include "base/memory.h"
 #include "ops/infer.h"
 #include "ops/move.h"
 

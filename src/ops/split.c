@@ -5,7 +5,6 @@
 #include "ops/move.h"
 
 #include <inttypes.h>
-#include <string.h>
 
 typedef struct params {
     int64_t axis;
@@ -24,41 +23,37 @@ static int64_t part_size(const zq_io *io, int axis, int k) {
 
 static zq_status check_sizes(const zq_io *io, int axis, zq_error *err) {
     char text[ZQ_NODE_TEXT];
-    const int64_t size = io->in[0]->shape.dims[axis];
-    const zq_tensor *sizes = zq_infer_input(io, 1);
-    int64_t rest = size;
-    if (sizes == NULL && size % io->n_out != 0)
-        return zq_fail(err, ZQ_ERR_FORMAT,
-                       "%s: dimension %d of size %" PRId64 " can't be cut into %d equal parts",
-                       zq_node_text(io->node, text), axis, size, io->n_out);
-    if (sizes == NULL)
-        return ZQ_OK;
+    const zq_tensor *sizes;
+    int64_t rest = io->in[0]->shape.dims[axis];
+    ZQ_TRY(zq_infer_vector(io, 1, "split", &sizes, err));
     if (zq_shape_count(&sizes->shape) != io->n_out)
         return zq_fail(err, ZQ_ERR_FORMAT, "%s: has %d outputs, but its input 1 gives %" PRId64 " sizes",
                        zq_node_text(io->node, text), io->n_out, zq_shape_count(&sizes->shape));
-    for (int k = 0; k < io->n_out; k++) {
+    for (int k = 0; k < io->n_out && rest >= 0; k++) {
         const int64_t part = part_size(io, axis, k);
-        if (part < 0 || part > rest)
-            rest = -1;
-        if (rest < 0)
-            break;
-        rest -= part;
+        rest = part >= 0 && part <= rest ? rest - part : -1;
     }
     if (rest != 0)
         return zq_fail(err, ZQ_ERR_FORMAT, "%s: its sizes don't add up to dimension %d, which is %" PRId64,
-                       zq_node_text(io->node, text), axis, size);
+                       zq_node_text(io->node, text), axis, io->in[0]->shape.dims[axis]);
+    return ZQ_OK;
+}
+
+static zq_status check_equal(const zq_io *io, int axis, zq_error *err) {
+    char text[ZQ_NODE_TEXT];
+    const int64_t size = io->in[0]->shape.dims[axis];
+    if (size % io->n_out != 0)
+        return zq_fail(err, ZQ_ERR_FORMAT,
+                       "%s: dimension %d of size %" PRId64 " can't be cut into %d equal parts",
+                       zq_node_text(io->node, text), axis, size, io->n_out);
     return ZQ_OK;
 }
 
 static zq_status infer(const zq_io *io, zq_error *err) {
-    const params *p = io->node->params;
     zq_shape shape = io->in[0]->shape;
-    int64_t unused[1];
-    int axis, n;
-    ZQ_TRY(zq_infer_axis(io, p->axis, shape.rank, &axis, err));
-    if (zq_infer_input(io, 1) != NULL && io->in[1]->data == NULL)
-        return zq_infer_ints(io, 1, "split", 1, unused, &n, err); /* has the sentence for it */
-    ZQ_TRY(check_sizes(io, axis, err));
+    int axis;
+    ZQ_TRY(zq_infer_axis(io, ((const params *)io->node->params)->axis, shape.rank, &axis, err));
+    ZQ_TRY(zq_infer_input(io, 1) != NULL ? check_sizes(io, axis, err) : check_equal(io, axis, err));
     for (int k = 0; k < io->n_out; k++) {
         shape.dims[axis] = part_size(io, axis, k);
         ZQ_TRY(zq_infer_output(io, k, io->in[0]->dtype, &shape, err));
@@ -102,14 +97,10 @@ static zq_status backward(const zq_io *io, zq_error *err) {
     zq_elementwise_zero_gradients(io); /* for parts without a gradient */
     zq_real *d_x = io->d_in[0]->data;
     for (int k = 0; k < io->n_out; k++) {
-        zq_box box = part_box(io, axis, k);
-        const int64_t part = box.dims[axis] * box.src_steps[axis];
-        memcpy(box.dst_steps, box.src_steps, sizeof box.dst_steps);
-        if (io->d_out[k] != NULL) {
-            zq_move_steps(&io->d_out[k]->shape, box.src_steps);
-            zq_move_box(&box, sizeof(zq_real), io->d_out[k]->data, d_x);
-        }
-        d_x += part;
+        const zq_box box = part_box(io, axis, k), back = zq_move_reversed(&box);
+        if (io->d_out[k] != NULL)
+            zq_move_box(&back, sizeof(zq_real), io->d_out[k]->data, d_x);
+        d_x += box.dims[axis] * box.src_steps[axis];
     }
     return ZQ_OK;
 }

@@ -62,12 +62,7 @@ static zq_status forward(const zq_io *io, zq_error *err) {
 
 static zq_status backward(const zq_io *io, zq_error *err) {
     (void)err;
-    const zq_box box = permuted(io);
-    zq_box back = box;
-    for (int d = 0; d < box.rank; d++) {
-        back.src_steps[d] = box.dst_steps[d];
-        back.dst_steps[d] = box.src_steps[d];
-    }
+    const zq_box box = permuted(io), back = zq_move_reversed(&box);
     if (zq_elementwise_has_gradient(io))
         zq_move_box(&back, sizeof(zq_real), io->d_out[0]->data, io->d_in[0]->data);
     return ZQ_OK;
