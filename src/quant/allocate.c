@@ -21,11 +21,19 @@ typedef struct list {
     step *steps;               /* [n] */
 } list;
 
+/* One width's own list in the merge of extend. */
+typedef struct stream {
+    zq_frontier_point point; /* the next of it */
+    int at;                  /* which point of now it extends */
+    uint8_t choice;
+} stream;
+
 /* The work of one zq_allocate. */
 typedef struct search {
     int n_layers, n_widths, max_points;
     list now, next;  /* room for max_points and max_points * n_widths */
-    int *heads;      /* [n_widths], places in now of the merge */
+    stream *streams; /* [n_widths] */
+    int *hull;       /* points of next on its lower convex hull */
     step *trace;     /* steps of all layers, one list after the other */
     size_t *offsets; /* [n_layers + 1] of each layer's list in trace */
     size_t trace_capacity;
@@ -63,57 +71,107 @@ static zq_status check(int n_layers, int n_widths, const uint64_t *bytes, const 
     return ZQ_OK;
 }
 
+static bool comes_before(const stream *a, const stream *b) {
+    return a->point.bytes < b->point.bytes ||
+           (a->point.bytes == b->point.bytes && a->point.omega < b->point.omega);
+}
+
 /* Every point of now with every width, in order of bytes (then omega, then width), less what is dominated. */
 static void extend(search *s, const uint64_t *bytes, const double *omega) {
     const list *now = &s->now;
     list *next = &s->next;
-    next->n = 0;
+    stream *streams = s->streams;
+    int n_streams = 0;
     for (int k = 0; k < s->n_widths; k++)
-        s->heads[k] = is_allowed(omega[k]) ? 0 : now->n;
-    for (;;) {
-        int best = -1;
-        zq_frontier_point point = {0, INFINITY};
-        for (int k = 0; k < s->n_widths; k++) {
-            if (s->heads[k] >= now->n)
-                continue;
-            const zq_frontier_point *head = &now->points[s->heads[k]];
-            const zq_frontier_point candidate = {head->bytes + bytes[k], head->omega + omega[k]};
-            if (best < 0 || candidate.bytes < point.bytes ||
-                (candidate.bytes == point.bytes && candidate.omega < point.omega)) {
-                best = k;
-                point = candidate;
-            }
+        if (is_allowed(omega[k]))
+            streams[n_streams++] =
+                (stream){{now->points[0].bytes + bytes[k], now->points[0].omega + omega[k]}, 0, (uint8_t)k};
+    double least = INFINITY;
+    next->n = 0;
+    while (n_streams > 0) {
+        stream *first = &streams[0];
+        for (int k = 1; k < n_streams; k++)
+            first = comes_before(&streams[k], first) ? &streams[k] : first;
+        if (first->point.omega < least) {
+            least = first->point.omega;
+            next->points[next->n] = first->point;
+            next->steps[next->n++] = (step){first->at, first->choice};
         }
-        if (best < 0)
-            return;
-        const int previous = s->heads[best]++;
-        if (next->n > 0 && !(point.omega < next->points[next->n - 1].omega))
-            continue;
-        next->points[next->n] = point;
-        next->steps[next->n++] = (step){previous, (uint8_t)best};
+        if (++first->at < now->n) {
+            const zq_frontier_point *from = &now->points[first->at];
+            first->point =
+                (zq_frontier_point){from->bytes + bytes[first->choice], from->omega + omega[first->choice]};
+        } else {
+            n_streams--;
+            memmove(first, first + 1, (size_t)(streams + n_streams - first) * sizeof *first);
+        }
     }
 }
 
-/* Brings next into now with at most max_points: all of them, or the smallest and the best of each bin of
- * bytes. */
-static void thin(search *s) {
+/* Whether b, between a and c in bytes, lies on the line through them or above it. */
+static bool is_above(const zq_frontier_point *a, const zq_frontier_point *b, const zq_frontier_point *c) {
+    return (b->omega - a->omega) * (double)(c->bytes - a->bytes) >=
+           (c->omega - a->omega) * (double)(b->bytes - a->bytes);
+}
+
+/* Lower convex hull of next into s->hull. */
+static void find_hull(search *s) {
+    const zq_frontier_point *points = s->next.points;
+    int n = 0;
+    for (int i = 0; i < s->next.n; i++) {
+        while (n >= 2 && is_above(&points[s->hull[n - 2]], &points[s->hull[n - 1]], &points[i]))
+            n--;
+        s->hull[n++] = i;
+    }
+}
+
+/* The smallest point of next and, of each bin of bytes, the point nearest to the convex hull. The hull of all
+ * layers is the sum of the layers' hulls, so what is built on such points stays near it, while the loss of
+ * keeping the best omega of a bin would add up. */
+static void keep_near_hull(search *s) {
     const list *next = &s->next;
     list *now = &s->now;
+    find_hull(s);
     const int n_bins = s->max_points - 1;
-    const uint64_t least = next->points[0].bytes;
-    const double span = (double)(next->points[next->n - 1].bytes - least);
+    const zq_frontier_point *points = next->points, *corner = points;
+    const double bins_per_byte = n_bins / (double)(points[next->n - 1].bytes - points[0].bytes);
+    double slope = 0; /* of the hull behind corner */
     now->n = 0;
-    int last_bin = -1; /* of the point written last; -1 for the smallest, which always stays */
-    for (int i = 0; i < next->n; i++) {
-        if (next->n > s->max_points && i > 0) {
-            const int bin = (int)fmin((double)(next->points[i].bytes - least) / span * n_bins, n_bins - 1);
-            if (bin == last_bin) /* omega decreases: the last of a bin is its best */
-                now->n--;
-            last_bin = bin;
+    int last_bin = -1; /* of the point kept last; -1 for the smallest, which always stays */
+    double last_height = 0;
+    for (int i = 0, n_corners = 0; i < next->n; i++) {
+        double height = points[i].omega - (corner->omega + slope * (double)(points[i].bytes - corner->bytes));
+        int bin = (int)((double)(points[i].bytes - points[0].bytes) * bins_per_byte);
+        bin = i == 0 ? -1 : bin < n_bins ? bin : n_bins - 1;
+        if (i == s->hull[n_corners]) {
+            corner = &points[i];
+            height = 0;
+            if (i + 1 < next->n) {
+                const zq_frontier_point *end = &points[s->hull[++n_corners]];
+                slope = (end->omega - corner->omega) / (double)(end->bytes - corner->bytes);
+            }
         }
-        now->points[now->n] = next->points[i];
+        if (i > 0 && bin == last_bin) {
+            if (height > last_height)
+                continue;
+            now->n--;
+        }
+        last_bin = bin;
+        last_height = height;
+        now->points[now->n] = points[i];
         now->steps[now->n++] = next->steps[i];
     }
+}
+
+/* Brings next into now, with at most max_points. */
+static void thin(search *s) {
+    if (s->next.n > s->max_points) {
+        keep_near_hull(s);
+        return;
+    }
+    s->now.n = s->next.n;
+    memcpy(s->now.points, s->next.points, (size_t)s->next.n * sizeof *s->now.points);
+    memcpy(s->now.steps, s->next.steps, (size_t)s->next.n * sizeof *s->now.steps);
 }
 
 static bool remember(search *s, int layer) {
@@ -152,11 +210,12 @@ static bool search_new(search *s) {
     s->now.steps = zq_alloc(n_now, sizeof *s->now.steps);
     s->next.points = zq_alloc(n_next, sizeof *s->next.points);
     s->next.steps = zq_alloc(n_next, sizeof *s->next.steps);
-    s->heads = zq_alloc((size_t)s->n_widths, sizeof *s->heads);
+    s->hull = zq_alloc(n_next, sizeof *s->hull);
+    s->streams = zq_alloc((size_t)s->n_widths, sizeof *s->streams);
     s->offsets = zq_alloc((size_t)s->n_layers + 1, sizeof *s->offsets);
     s->now.n = 1; /* nothing chosen yet: 0 bytes */
     return s->now.points != NULL && s->now.steps != NULL && s->next.points != NULL && s->next.steps != NULL &&
-           s->heads != NULL && s->offsets != NULL;
+           s->hull != NULL && s->streams != NULL && s->offsets != NULL;
 }
 
 static void search_clear(search *s) {
@@ -164,7 +223,8 @@ static void search_clear(search *s) {
     zq_free(s->now.steps);
     zq_free(s->next.points);
     zq_free(s->next.steps);
-    zq_free(s->heads);
+    zq_free(s->streams);
+    zq_free(s->hull);
     zq_free(s->trace);
     zq_free(s->offsets);
 }

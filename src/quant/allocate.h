@@ -18,8 +18,9 @@ typedef struct zq_frontier {
     uint8_t *choice;           /* [n_points, n_layers], index of the width; owned */
 } zq_frontier;
 
-/* bytes, omega: [n_layers, n_widths]. A width with a negative omega is not allowed for that layer. max_points
- * bounds the points kept after each layer (evenly over bytes, best omega in each bin); 0: 4096. */
+/* bytes, omega: [n_layers, n_widths]. A width with a negative, infinite or NaN omega is not allowed for that
+ * layer. Exact while at most max_points points are undominated; beyond that one is kept in each of max_points
+ * bins of bytes. 0: 4096. */
 zq_status zq_allocate(int n_layers, int n_widths, const uint64_t *bytes, const double *omega, int max_points,
                       zq_frontier *out, zq_error *err);
 

@@ -114,6 +114,7 @@ static zq_status run(calibration *c, int64_t first, zq_error *err) {
     ZQ_TRY(zq_plan_forward(c->plan, err));
     for (int v = 0; v < n_values; v++)
         c->data[v] = c->histograms[v] == NULL ? NULL : zq_plan_peek(c->plan, v, &c->n_data[v]);
+
         /* A histogram belongs to one thread at a time, so nothing depends on the number of threads. */
 #pragma omp parallel for schedule(dynamic, 1)
     for (int v = 0; v < n_values; v++)
