@@ -301,11 +301,9 @@ static zq_status declare_outputs(reader *read) {
     return ZQ_OK;
 }
 
-/* Value indices of names ("" is -1), without the empty ones at the end. */
+/* Value indices of names ("" is -1). */
 static zq_status find_values(reader *read, const Onnx__NodeProto *proto, size_t n, char **names,
                              int **found_out, int *n_out) {
-    while (n > 0 && names[n - 1][0] == '\0')
-        n--;
     int *found = zq_alloc(n, sizeof *found);
     if (found == NULL)
         return zq_fail_memory(read->err);
@@ -343,9 +341,14 @@ static zq_status read_node(reader *read, const Onnx__NodeProto *proto) {
     const zq_op *op;
     int *inputs = NULL, *outputs = NULL, n_inputs, n_outputs, index = -1;
     ZQ_TRY(check_operator(read, proto, &op));
-    zq_status status = find_values(read, proto, proto->n_input, proto->input, &inputs, &n_inputs);
+    size_t n_given = proto->n_input, n_wanted = proto->n_output;
+    while (n_given > 0 && proto->input[n_given - 1][0] == '\0')
+        n_given--;
+    while (op->max_out >= 0 && n_wanted > 0 && proto->output[n_wanted - 1][0] == '\0')
+        n_wanted--; /* but Split counts its outputs, wanted or not */
+    zq_status status = find_values(read, proto, n_given, proto->input, &inputs, &n_inputs);
     if (status == ZQ_OK)
-        status = find_values(read, proto, proto->n_output, proto->output, &outputs, &n_outputs);
+        status = find_values(read, proto, n_wanted, proto->output, &outputs, &n_outputs);
     if (status == ZQ_OK) {
         index = zq_graph_add_node(read->graph, op, name_of(proto), n_inputs, inputs, n_outputs, outputs);
         status = index < 0 ? zq_fail_memory(read->err) : ZQ_OK;

@@ -64,7 +64,7 @@ static zq_status skip(scanner *scan, size_t end, uint64_t n) {
 /* Reads one field of the innermost level; opens a new level when it is a message. */
 static zq_status scan_field(scanner *scan, level *levels, int *depth) {
     const level *here = &levels[*depth - 1];
-    uint64_t key, n;
+    uint64_t key = 0, n = 0;
     ZQ_TRY(read_varint(scan, here->end, &key));
     if (key >> 3 == 0 || key >> 3 > 0x1fffffff)
         return damaged(scan, "a field has an impossible number");

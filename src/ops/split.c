@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Split along an axis into parts of the sizes in input 1, or into equal parts. */
+/* Split along an axis into parts of the sizes in input 1, or into equal parts; with num_outputs (opset 18)
+ * the last one may be smaller. */
 #include "ops/elementwise.h"
 #include "ops/infer.h"
 #include "ops/move.h"
@@ -7,18 +8,22 @@
 #include <inttypes.h>
 
 typedef struct params {
-    int64_t axis;
+    int64_t axis, num_outputs; /* num_outputs 0: absent */
 } params;
 
 static zq_status parse(const zq_node *node, void *params_out, zq_error *err) {
     params *p = params_out;
+    ZQ_TRY(zq_node_int(node, "num_outputs", 0, &p->num_outputs, err));
     return zq_node_int(node, "axis", 0, &p->axis, err);
 }
 
 /* Size of part k, from the constant that infer has checked. */
 static int64_t part_size(const zq_io *io, int axis, int k) {
     const zq_tensor *sizes = zq_infer_input(io, 1);
-    return sizes != NULL ? zq_tensor_item_i64(sizes, k) : io->in[0]->shape.dims[axis] / io->n_out;
+    if (sizes != NULL)
+        return zq_tensor_item_i64(sizes, k);
+    const int64_t whole = io->in[0]->shape.dims[axis], part = whole / io->n_out + (whole % io->n_out != 0);
+    return k < io->n_out - 1 ? part : whole - part * (io->n_out - 1);
 }
 
 static zq_status check_sizes(const zq_io *io, int axis, zq_error *err) {
@@ -41,8 +46,9 @@ static zq_status check_sizes(const zq_io *io, int axis, zq_error *err) {
 
 static zq_status check_equal(const zq_io *io, int axis, zq_error *err) {
     char text[ZQ_NODE_TEXT];
+    const params *p = io->node->params;
     const int64_t size = io->in[0]->shape.dims[axis];
-    if (size % io->n_out != 0)
+    if (p->num_outputs == 0 ? size % io->n_out != 0 : part_size(io, axis, io->n_out - 1) < 0)
         return zq_fail(err, ZQ_ERR_FORMAT,
                        "%s: dimension %d of size %" PRId64 " can't be cut into %d equal parts",
                        zq_node_text(io->node, text), axis, size, io->n_out);
