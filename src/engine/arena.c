@@ -4,6 +4,9 @@
 
 #include <stdlib.h>
 
+/* Far from overflow, whatever is rounded up and added. */
+static const size_t MOST_BYTES = SIZE_MAX / 4;
+
 static size_t rounded(size_t bytes) {
     return (bytes + ZQ_ARENA_ALIGNMENT - 1) / ZQ_ARENA_ALIGNMENT * ZQ_ARENA_ALIGNMENT;
 }
@@ -51,9 +54,11 @@ static void insert(int n_placed, zq_arena_block **placed, zq_arena_block *block)
 zq_status zq_arena_plan(int n_blocks, zq_arena_block *blocks, size_t *bytes_out, zq_error *err) {
     size_t total = 0;
     for (int i = 0; i < n_blocks; i++) {
-        if (blocks[i].bytes > SIZE_MAX / 2 - ZQ_ARENA_ALIGNMENT - total)
+        if (blocks[i].bytes > MOST_BYTES - total)
             return zq_fail(err, ZQ_ERR_LIMIT, "the network's values need more memory than can be addressed");
         total += rounded(blocks[i].bytes);
+        if (total > MOST_BYTES)
+            total = MOST_BYTES;
     }
     zq_arena_block **order = zq_alloc((size_t)n_blocks, sizeof *order);
     zq_arena_block **placed = zq_alloc((size_t)n_blocks, sizeof *placed);

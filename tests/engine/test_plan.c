@@ -1,0 +1,519 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The fast plan against the plain operators, on random networks. Each seed is a network; a failure names it.
+ */
+#include "engine/plan.h"
+#include "network.h"
+
+#include <string.h>
+
+enum { N_NETWORKS = 40, N_IMAGES = 4 };
+
+typedef struct block {
+    int value;
+    int64_t c, h, w;
+} block;
+
+static int64_t out_size(int64_t in, int64_t kernel, int64_t stride, int64_t pad) {
+    return (in + 2 * pad - kernel) / stride + 1;
+}
+
+static block add_conv(network *net, block x) {
+    const int64_t kernel = draw(net, 2) ? 3 : 1, stride = 1 + (int64_t)draw(net, 2) * (x.h > 4);
+    conv_shape s = {.c_in = x.c,
+                    .c_out = 4 + (int64_t)draw(net, 5) * 4,
+                    .kernel = kernel,
+                    .stride = stride,
+                    .pad = kernel / 2,
+                    .groups = 1,
+                    .bias = draw(net, 2),
+                    .statistics = draw(net, 2)};
+    if (draw(net, 3) == 0)
+        s.groups = s.c_out = x.c;
+    x.value = network_conv(net, x.value, &s);
+    x.c = s.c_out;
+    x.h = out_size(x.h, kernel, stride, s.pad);
+    x.w = out_size(x.w, kernel, stride, s.pad);
+    return x;
+}
+
+static block add_activation(network *net, block x) {
+    static const char *const names[] = {"Relu", "Relu", "Relu", "LeakyRelu", "Sigmoid", "HardSwish"};
+    const uint64_t at = draw(net, 7);
+    x.value = at == 6 ? network_clip(net, x.value, 0, 1) : network_unary(net, names[at], x.value);
+    return x;
+}
+
+static block add_residual(network *net, block x) {
+    const conv_shape s = {.c_in = x.c,
+                          .c_out = x.c,
+                          .kernel = 3,
+                          .stride = 1,
+                          .pad = 1,
+                          .groups = 1,
+                          .bias = true,
+                          .statistics = draw(net, 2)};
+    int y = network_unary(net, "Relu", network_conv(net, x.value, &s));
+    if (draw(net, 2))
+        y = network_conv(net, y, &s);
+    x.value = draw(net, 2) ? network_binary(net, "Add", x.value, y) : network_binary(net, "Add", y, x.value);
+    if (draw(net, 2))
+        x.value = network_unary(net, "Relu", x.value);
+    return x;
+}
+
+static block add_gate(network *net, block x) {
+    const conv_shape s = {.c_in = x.c, .c_out = x.c, .kernel = 1, .stride = 1, .groups = 1, .bias = true};
+    const int pooled = network_unary(net, "GlobalAveragePool", x.value);
+    const int gate = network_unary(net, "Sigmoid", network_conv(net, pooled, &s));
+    x.value =
+        draw(net, 2) ? network_binary(net, "Mul", x.value, gate) : network_binary(net, "Mul", gate, x.value);
+    return x;
+}
+
+static block add_arithmetic(network *net, block x) {
+    static const char *const names[] = {"Add", "Sub", "Mul", "Div"};
+    const char *op = names[draw(net, 4)];
+    const float one = 1.5f;
+    if (draw(net, 3) == 0)
+        x.value = network_binary(net, op, x.value, network_floats(net, -1, &one));
+    else if (draw(net, 2))
+        x.value = network_binary(
+            net, op, x.value,
+            network_binary(net, "Add", network_unary(net, "Sigmoid", x.value), network_floats(net, 1, &one)));
+    else {
+        const int c = network_unary(net, "Exp", network_random(net, 3, (const int64_t[]){x.c, 1, 1}, 0.2f));
+        x.value = network_binary(net, op, x.value, c);
+    }
+    return x;
+}
+
+static block add_branches(network *net, block x) {
+    const conv_shape s = {.c_in = x.c, .c_out = 8, .kernel = 1, .stride = 1, .groups = 1};
+    const int branches[] = {x.value, network_conv(net, x.value, &s), network_unary(net, "Relu", x.value)};
+    const int n = 2 + (int)draw(net, 2);
+    x.value = network_concat(net, n, branches, 1);
+    x.c += 8 + (n == 3 ? x.c : 0);
+    return x;
+}
+
+static block add_halves(network *net, block x) {
+    int halves[2];
+    if (x.c % 2 != 0)
+        return x;
+    if (draw(net, 2)) {
+        network_split(net, x.value, x.c, halves);
+    } else {
+        halves[0] = network_slice(net, x.value, 1, 0, x.c / 2, 1);
+        halves[1] = network_slice(net, x.value, 1, x.c / 2, INT64_MAX, 1);
+    }
+    halves[1] = network_unary(net, "Relu", halves[1]);
+    x.value = network_concat(net, 2, halves, 1);
+    x.value = network_shuffle(net, x.value, 2, x.c, x.h, x.w);
+    return x;
+}
+
+static block add_pool(network *net, block x) {
+    if (x.h < 4 || x.w < 4)
+        return x;
+    x.value = network_pool(net, draw(net, 2) ? "MaxPool" : "AveragePool", x.value, 3, 2, 1);
+    x.h = out_size(x.h, 3, 2, 1);
+    x.w = out_size(x.w, 3, 2, 1);
+    return x;
+}
+
+static block add_movement(network *net, block x) {
+    switch (draw(net, 3)) {
+    case 0:
+        x.value = network_pad(net, x.value, (const int64_t[]){0, 0, 1, 0, 0, 2, 0, 1});
+        x.c += 2;
+        x.h++;
+        x.w++;
+        break;
+    case 1:
+        x.value = network_transpose(net, x.value, 4, (const int64_t[]){0, 1, 3, 2});
+        x = (block){x.value, x.c, x.w, x.h};
+        break;
+    default:
+        x.value = network_slice(net, x.value, 2, 0, INT64_MAX, 2);
+        x.h = (x.h + 1) / 2;
+    }
+    return x;
+}
+
+static block add_block(network *net, block x) {
+    switch (draw(net, 10)) {
+    case 0:
+        return add_residual(net, x);
+    case 1:
+        return add_gate(net, x);
+    case 2:
+        return add_arithmetic(net, x);
+    case 3:
+        return add_branches(net, x);
+    case 4:
+        return add_halves(net, x);
+    case 5:
+        return add_pool(net, x);
+    case 6:
+        return add_movement(net, x);
+    default:
+        return add_activation(net, add_conv(net, x));
+    }
+}
+
+static network random_network(uint64_t seed) {
+    network net = network_new(seed);
+    const int64_t h = 5 + (int64_t)draw(&net, 6), w = 5 + (int64_t)draw(&net, 6);
+    block x = {network_input(&net, 3, h, w), 3, h, w};
+    x = add_conv(&net, x);
+    for (uint64_t n = 2 + draw(&net, 5); n > 0; n--)
+        x = add_block(&net, x);
+    if (draw(&net, 4) != 0) {
+        x.value = network_unary(&net, "GlobalAveragePool", x.value);
+        x.value = network_unary(&net, "Flatten", x.value);
+        x.value = network_gemm(&net, x.value, x.c, 7, draw(&net, 2));
+    }
+    assert_true(zq_graph_add_output(net.graph, x.value));
+    return net;
+}
+
+/* ---- running */
+
+static zq_plan *new_plan(const network *net, const zq_plan_options *options) {
+    zq_error err = {0};
+    zq_plan *plan = NULL;
+    if (zq_plan_new(net->graph, options, &plan, &err) != ZQ_OK)
+        fail_msg("seed %llu: %s", (unsigned long long)net->seed, err.text);
+    return plan;
+}
+
+static void check(const network *net, zq_status status, const zq_error *err) {
+    if (status != ZQ_OK)
+        fail_msg("seed %llu: %s", (unsigned long long)net->seed, err->text);
+}
+
+static size_t count_of(const zq_plan *plan, int value) {
+    return (size_t)zq_shape_count(zq_plan_shape(plan, value));
+}
+
+static float *random_floats(uint64_t seed, size_t n) {
+    float *x = zq_alloc(n, sizeof *x);
+    assert_non_null(x);
+    for (size_t i = 0; i < n; i++)
+        x[i] = (float)zq_random_normal(seed, i);
+    return x;
+}
+
+static void feed(zq_plan *plan, const network *net) {
+    float *x = random_floats(net->seed + 1000, count_of(plan, net->graph->inputs[0]));
+    zq_plan_set_input(plan, 0, x);
+    zq_free(x);
+}
+
+static void run(zq_plan *plan, const network *net) {
+    zq_error err = {0};
+    feed(plan, net);
+    check(net, zq_plan_forward(plan, &err), &err);
+}
+
+static float *read_value(zq_plan *plan, int value) {
+    float *x = zq_alloc(count_of(plan, value), sizeof *x);
+    assert_non_null(x);
+    zq_plan_read(plan, value, x);
+    return x;
+}
+
+static void compare(const network *net, const char *what, size_t n, const float *a, const float *b) {
+    double error = 0, size = 1e-3;
+    for (size_t i = 0; i < n; i++) {
+        if (!isfinite(a[i]) || !isfinite(b[i]))
+            fail_msg("seed %llu: %s [%zu] is %g, expected %g", (unsigned long long)net->seed, what, i,
+                     (double)a[i], (double)b[i]);
+        error = fmax(error, fabs((double)a[i] - b[i]));
+        size = fmax(size, fabs((double)b[i]));
+    }
+    if (error > 2e-4 * size)
+        fail_msg("seed %llu: %s differs by %g of %g", (unsigned long long)net->seed, what, error, size);
+}
+
+static void compare_value(const network *net, zq_plan *a, zq_plan *b, int value) {
+    float *x = read_value(a, value), *y = read_value(b, value);
+    char what[300];
+    snprintf(what, sizeof what, "value %d '%s'", value, net->graph->values[value].name);
+    compare(net, what, count_of(a, value), x, y);
+    zq_free(x);
+    zq_free(y);
+}
+
+static const zq_plan_options fast = {.n_images = N_IMAGES};
+static const zq_plan_options fast_keep = {.n_images = N_IMAGES, .keep_values = true};
+static const zq_plan_options fast_gradient = {.n_images = N_IMAGES, .gradient = true};
+static const zq_plan_options plain = {.n_images = N_IMAGES, .reference = true, .gradient = true};
+
+static void forward_of(const network *net) {
+    zq_plan *reference = new_plan(net, &plain);
+    run(reference, net);
+    const zq_plan_options *const options[] = {&fast, &fast_keep, &fast_gradient};
+    for (int i = 0; i < 3; i++) {
+        zq_plan *plan = new_plan(net, options[i]);
+        run(plan, net);
+        run(plan, net); /* the second time meets what the first left behind */
+        for (int value = 0; value < net->graph->n_values; value++) {
+            size_t n;
+            if (net->graph->values[value].constant == NULL && zq_plan_peek(plan, value, &n) != NULL) {
+                assert_int_equal(n, count_of(plan, value));
+                compare_value(net, plan, reference, value);
+            }
+        }
+        assert_non_null(zq_plan_peek(plan, net->graph->outputs[0], &(size_t){0}));
+        for (int s = 0; s < net->n_statistics && i == 2; s++)
+            assert_non_null(zq_plan_peek(plan, net->statistics[s], &(size_t){0}));
+        zq_plan_drop(plan);
+    }
+    zq_plan_drop(reference);
+}
+
+static void forward_is_that_of_the_plain_operators(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= N_NETWORKS; seed++) {
+        network net = random_network(seed);
+        forward_of(&net);
+        zq_graph_drop(net.graph);
+    }
+}
+
+/* ---- backward */
+
+typedef struct seeds {
+    int n;
+    zq_plan_seed items[65];
+    float *memory[65];
+} seeds;
+
+/* At some of the values with statistics, and sometimes at the output. */
+static seeds random_seeds(network *net, const zq_plan *plan) {
+    seeds s = {0};
+    for (int i = 0; i < net->n_statistics; i++) {
+        const int value = net->statistics[i];
+        if (draw(net, 3) == 0)
+            continue;
+        const size_t n = (size_t)zq_plan_shape(plan, value)->dims[1];
+        float *memory = s.memory[s.n] = random_floats(net->seed * 100 + (uint64_t)i, 3 * n);
+        s.items[s.n++] =
+            (zq_plan_seed){.value = value, .c1 = memory, .c2 = memory + n, .mean = memory + 2 * n};
+    }
+    if (s.n == 0 || draw(net, 2)) {
+        const int value = net->graph->outputs[0];
+        for (int i = 0; i < s.n; i++)
+            if (s.items[i].value == value)
+                return s;
+        s.memory[s.n] = random_floats(net->seed * 100 + 99, count_of(plan, value));
+        s.items[s.n] = (zq_plan_seed){.value = value, .dense = s.memory[s.n]};
+        s.n++;
+    }
+    return s;
+}
+
+static void drop_seeds(seeds *s) {
+    for (int i = 0; i < s->n; i++)
+        zq_free(s->memory[i]);
+}
+
+/* The scalar whose gradients the seeds are. */
+static double scalar_of(zq_plan *plan, const seeds *s) {
+    double total = 0;
+    for (int i = 0; i < s->n; i++) {
+        const zq_plan_seed *seed = &s->items[i];
+        const zq_shape *shape = zq_plan_shape(plan, seed->value);
+        float *z = read_value(plan, seed->value);
+        const size_t n = count_of(plan, seed->value);
+        size_t inner = 1;
+        for (int d = 2; d < shape->rank; d++)
+            inner *= (size_t)shape->dims[d];
+        for (size_t k = 0; k < n; k++) {
+            const size_t c = k / inner % (size_t)shape->dims[1];
+            if (seed->dense != NULL)
+                total += (double)seed->dense[k] * z[k];
+            else
+                total +=
+                    (double)seed->c1[c] * z[k] + 0.5 * seed->c2[c] * pow((double)z[k] - seed->mean[c], 2);
+        }
+        zq_free(z);
+    }
+    return total;
+}
+
+/* The slope along a direction, from two evaluations, against the gradient's. Kinks of Relu make it coarse. */
+static double slope_error(const network *net, zq_plan *plan, const seeds *s, size_t n,
+                          const float *gradient) {
+    const float step = 1e-3f;
+    float *x = random_floats(net->seed + 1000, n), *direction = random_floats(net->seed + 2000, n);
+    double values[2], expected = 0, norm = 0;
+    for (int side = 0; side < 2; side++) {
+        zq_error err = {0};
+        float *moved = zq_alloc(n, sizeof *moved);
+        for (size_t i = 0; i < n; i++)
+            moved[i] = x[i] + (side == 0 ? -step : step) * direction[i];
+        zq_plan_set_input(plan, 0, moved);
+        check(net, zq_plan_forward(plan, &err), &err);
+        values[side] = scalar_of(plan, s);
+        zq_free(moved);
+    }
+    for (size_t i = 0; i < n; i++) {
+        expected += (double)gradient[i] * direction[i];
+        norm += (double)gradient[i] * gradient[i];
+    }
+    zq_free(x);
+    zq_free(direction);
+    return fabs((values[1] - values[0]) / (2 * (double)step) - expected) / sqrt(norm + 1e-6);
+}
+
+static void backward_of(network *net) {
+    zq_error err = {0};
+    zq_plan *reference = new_plan(net, &plain), *plan = new_plan(net, &fast_gradient);
+    const size_t n = count_of(plan, net->graph->inputs[0]);
+    float *expected = zq_alloc(n, sizeof *expected), *found = zq_alloc(n, sizeof *found);
+    run(reference, net);
+    run(plan, net);
+    for (int round = 0; round < 3; round++) {
+        seeds s = random_seeds(net, plan);
+        check(net, zq_plan_backward(reference, s.n, s.items, expected, &err), &err);
+        check(net, zq_plan_backward(plan, s.n, s.items, found, &err), &err);
+        compare(net, "gradient", n, found, expected);
+        if (round == 2) {
+            const double error = slope_error(net, reference, &s, n, expected);
+            if (error > 0.15)
+                fail_msg("seed %llu: slope is off by %g", (unsigned long long)net->seed, error);
+        }
+        drop_seeds(&s);
+    }
+    zq_free(expected);
+    zq_free(found);
+    zq_plan_drop(reference);
+    zq_plan_drop(plan);
+}
+
+static void gradient_is_that_of_the_plain_operators(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= N_NETWORKS; seed++) {
+        network net = random_network(seed);
+        backward_of(&net);
+        zq_graph_drop(net.graph);
+    }
+}
+
+/* ---- replaced weights */
+
+static bool is_weighted(const network *net, int node) {
+    return (net->graph->nodes[node].op->traits & ZQ_OP_WEIGHTED) != 0;
+}
+
+/* Outputs with a node's weights replaced for all images, by a plan that does nothing else. */
+static float *expected_output(const network *net, zq_plan *reference, int node, const float *weights) {
+    zq_error err = {0};
+    check(net, zq_plan_set_weights(reference, node, weights, &err), &err);
+    check(net, zq_plan_forward(reference, &err), &err);
+    check(net, zq_plan_set_weights(reference, node, NULL, &err), &err);
+    return read_value(reference, net->graph->outputs[0]);
+}
+
+static void override_of(network *net, zq_plan *plan, zq_plan *reference, int node, int n_variants) {
+    const int weight = net->graph->nodes[node].inputs[1];
+    const size_t n = count_of(plan, weight), n_out = count_of(plan, net->graph->outputs[0]);
+    float *weights[4];
+    const float *list[4];
+    for (int k = 0; k < n_variants; k++)
+        list[k] = weights[k] = random_floats(net->counter++, n);
+    zq_error err = {0};
+    const zq_plan_override override = {.node = node, .n_variants = n_variants, .weights = list};
+    check(net, zq_plan_forward_override(plan, &override, &err), &err);
+    float *found = read_value(plan, net->graph->outputs[0]);
+    const size_t part = n_out / (size_t)n_variants;
+    for (int k = 0; k < n_variants; k++) {
+        float *expected = expected_output(net, reference, node, weights[k]);
+        compare(net, "output with other weights", part, found + (size_t)k * part,
+                expected + (size_t)k * part);
+        zq_free(expected);
+        zq_free(weights[k]);
+    }
+    zq_free(found);
+}
+
+static void overrides_of(network *net) {
+    zq_plan *plan = new_plan(net, &fast_keep), *reference = new_plan(net, &plain);
+    run(plan, net);
+    run(reference, net);
+    for (int round = 0; round < 8; round++) {
+        const int node = (int)draw(net, (uint64_t)net->graph->n_nodes);
+        const int n_variants[] = {1, 2, 4};
+        if (is_weighted(net, node))
+            override_of(net, plan, reference, node, n_variants[draw(net, 3)]);
+    }
+    run(plan, net); /* forward undoes it all */
+    run(reference, net);
+    compare_value(net, plan, reference, net->graph->outputs[0]);
+    zq_plan_drop(plan);
+    zq_plan_drop(reference);
+}
+
+static void replaced_weights_reach_their_images_in_any_order(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= N_NETWORKS; seed++) {
+        network net = random_network(seed);
+        overrides_of(&net);
+        zq_graph_drop(net.graph);
+    }
+}
+
+/* ---- statistics */
+
+static void statistics_of(const network *net, zq_plan *plan, int value) {
+    const zq_shape *shape = zq_plan_shape(plan, value);
+    const size_t c_count = (size_t)shape->dims[1], n = count_of(plan, value);
+    const size_t inner = n / (size_t)shape->dims[0] / c_count;
+    float *z = read_value(plan, value), *found = zq_alloc(2 * c_count, sizeof *found);
+    float *images = zq_alloc(2 * c_count * N_IMAGES, sizeof *images);
+    zq_plan_statistics(plan, value, found, found + c_count);
+    zq_plan_image_statistics(plan, value, images, images + N_IMAGES * c_count);
+    for (size_t c = 0; c < c_count; c++) {
+        double total = 0, square = 0, first = 0;
+        for (size_t image = 0; image < N_IMAGES; image++)
+            for (size_t i = 0; i < inner; i++) {
+                const double x = z[(image * c_count + c) * inner + i];
+                total += x;
+                square += x * x;
+                first += image == 0 ? x : 0;
+            }
+        const double mean = total / (double)(N_IMAGES * inner);
+        assert_float_equal(found[c], mean, 1e-4);
+        assert_float_equal(found[c_count + c], square / (double)(N_IMAGES * inner) - mean * mean, 1e-3);
+        assert_float_equal(images[c], first / (double)inner, 1e-4);
+        (void)net;
+    }
+    zq_free(z);
+    zq_free(found);
+    zq_free(images);
+}
+
+static void statistics_are_those_of_the_channels(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= N_NETWORKS; seed++) {
+        network net = random_network(seed);
+        zq_plan *plan = new_plan(&net, &fast_gradient);
+        run(plan, &net);
+        for (int i = 0; i < net.n_statistics; i++)
+            statistics_of(&net, plan, net.statistics[i]);
+        zq_plan_drop(plan);
+        zq_graph_drop(net.graph);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(forward_is_that_of_the_plain_operators),
+        cmocka_unit_test(gradient_is_that_of_the_plain_operators),
+        cmocka_unit_test(replaced_weights_reach_their_images_in_any_order),
+        cmocka_unit_test(statistics_are_those_of_the_channels),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
