@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ops/check.h"
 
+#include "ops/elementwise.h"
 #include "ops/infer.h"
 
 zq_status zq_check_float(const zq_io *io, int input, int min_rank, int max_rank, zq_error *err) {
@@ -48,4 +49,10 @@ zq_status zq_check_result(const zq_io *io, const zq_shape *shape, zq_error *err)
                        "%s: the output would have shape %s; expected at least one element",
                        zq_node_text(io->node, name), zq_shape_text(shape, text));
     return zq_infer_output(io, 0, ZQ_F32, shape, err);
+}
+
+bool zq_check_gradient(const zq_io *io) {
+    if (io->d_out[0] == NULL)
+        zq_elementwise_zero_gradients(io);
+    return io->d_out[0] != NULL;
 }

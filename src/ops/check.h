@@ -17,4 +17,7 @@ zq_status zq_check_single_output(const zq_node *node, const char *what, zq_error
 /* Output 0 becomes ZQ_F32 of that shape; refuses one without elements. */
 zq_status zq_check_result(const zq_io *io, const zq_shape *shape, zq_error *err);
 
+/* For backward: whether output 0 has a gradient. Where it has none, every wanted gradient is set to zero. */
+bool zq_check_gradient(const zq_io *io);
+
 #endif

@@ -28,11 +28,13 @@ static zq_status forward(const zq_io *io, zq_error *err) {
 
 static zq_status backward(const zq_io *io, zq_error *err) {
     (void)err;
+    if (!zq_check_gradient(io) || io->d_in[0] == NULL)
+        return ZQ_OK;
     const int64_t count = zq_shape_count(&io->in[0]->shape);
     const int64_t n_inner = count / zq_shape_count(&io->out[0]->shape);
     const zq_real *d_y = io->d_out[0]->data;
-    zq_real *d_x = io->d_in[0] != NULL ? io->d_in[0]->data : NULL;
-    for (int64_t i = 0; d_x != NULL && i < count; i++)
+    zq_real *d_x = io->d_in[0]->data;
+    for (int64_t i = 0; i < count; i++)
         d_x[i] = d_y[i / n_inner] / (zq_real)n_inner;
     return ZQ_OK;
 }

@@ -34,11 +34,13 @@ static zq_status forward(const zq_io *io, zq_error *err) {
 /* The element that won gets the whole gradient; of equal ones the first. */
 static zq_status backward(const zq_io *io, zq_error *err) {
     (void)err;
+    if (!zq_check_gradient(io) || io->d_in[0] == NULL)
+        return ZQ_OK;
     const int64_t n_channels = zq_shape_count(&io->out[0]->shape);
     const int64_t n_inner = zq_shape_count(&io->in[0]->shape) / n_channels;
     const zq_real *x = io->in[0]->data, *d_y = io->d_out[0]->data;
-    zq_real *d_x = io->d_in[0] != NULL ? io->d_in[0]->data : NULL;
-    for (int64_t c = 0; d_x != NULL && c < n_channels; c++) {
+    zq_real *d_x = io->d_in[0]->data;
+    for (int64_t c = 0; c < n_channels; c++) {
         for (int64_t i = 0; i < n_inner; i++)
             d_x[c * n_inner + i] = 0;
         d_x[c * n_inner + find_max(n_inner, x + c * n_inner)] = d_y[c];

@@ -51,14 +51,14 @@ static zq_status forward(const zq_io *io, zq_error *err) {
 
 /* The element that won gets the whole gradient; of equal ones the first. */
 static zq_status backward(const zq_io *io, zq_error *err) {
+    if (!zq_check_gradient(io) || io->d_in[0] == NULL)
+        return ZQ_OK;
     zq_geometry window;
     ZQ_TRY(zq_window_resolve(io->node, &io->in[0]->shape, NULL, &window, err));
     const int64_t n_src = zq_geometry_cells_in(&window), n_dst = zq_geometry_cells_out(&window);
     window = zq_geometry_3d(&window);
     const zq_real *x = io->in[0]->data, *d_y = io->d_out[0]->data;
-    zq_real *d_x = io->d_in[0] != NULL ? io->d_in[0]->data : NULL;
-    if (d_x == NULL)
-        return ZQ_OK;
+    zq_real *d_x = io->d_in[0]->data;
 #pragma omp parallel for
     for (int64_t nc = 0; nc < window.n_images * window.c_in; nc++) {
         for (int64_t i = 0; i < n_src; i++)

@@ -93,14 +93,14 @@ static zq_status forward(const zq_io *io, zq_error *err) {
 }
 
 static zq_status backward(const zq_io *io, zq_error *err) {
+    if (!zq_check_gradient(io) || io->d_in[0] == NULL)
+        return ZQ_OK;
     bool reduced[ZQ_MAX_RANK];
     ZQ_TRY(find_axes(io, reduced, err));
     const walk kept = walk_axes(&io->in[0]->shape, reduced, false),
                gone = walk_axes(&io->in[0]->shape, reduced, true);
     const zq_real *d_y = io->d_out[0]->data;
-    zq_real *d_x = io->d_in[0] != NULL ? io->d_in[0]->data : NULL;
-    if (d_x == NULL)
-        return ZQ_OK;
+    zq_real *d_x = io->d_in[0]->data;
 #pragma omp parallel for
     for (int64_t o = 0; o < kept.count; o++)
         for (int64_t r = 0; r < gone.count; r++)

@@ -5,6 +5,7 @@
  * Coordinates are computed in float like ONNX Runtime does, so that ties between two pixels fall the same
  * way. */
 #include "ops/check.h"
+#include "ops/elementwise.h"
 #include "ops/infer.h"
 
 #include <math.h>
@@ -194,7 +195,8 @@ static taps find_taps(const sizes *s, const axis *axis, int64_t out) {
     if (s->params.mode == NEAREST)
         source = round_to_pixel(source, s->params.nearest);
     source = fminf(fmaxf(source, 0), (float)(axis->in - 1));
-    const int64_t low = (int64_t)source;
+    int64_t low = (int64_t)source;
+    low = low < axis->in ? low : axis->in - 1; /* float can't tell the largest sizes apart */
     found.offset[0] = low * axis->step;
     if (source > (float)low && low + 1 < axis->in) {
         found.n = 2;
@@ -246,13 +248,14 @@ static zq_status forward(const zq_io *io, zq_error *err) {
 
 static zq_status backward(const zq_io *io, zq_error *err) {
     (void)err;
+    zq_elementwise_zero_gradients(io);
+    if (io->d_out[0] == NULL || io->d_in[X] == NULL)
+        return ZQ_OK;
     const sizes s = resolve(io);
-    const int64_t n_src = zq_shape_count(&io->in[X]->shape), n_dst = zq_shape_count(&io->out[0]->shape);
+    const int64_t count = zq_shape_count(&io->out[0]->shape);
     const zq_real *d_y = io->d_out[0]->data;
-    zq_real *d_x = io->d_in[X] != NULL ? io->d_in[X]->data : NULL;
-    for (int64_t i = 0; d_x != NULL && i < n_src; i++)
-        d_x[i] = 0;
-    for (int64_t o = 0; d_x != NULL && o < n_dst; o++) {
+    zq_real *d_x = io->d_in[X]->data;
+    for (int64_t o = 0; o < count; o++) {
         taps all[ZQ_MAX_RANK];
         double weight;
         int64_t offset;

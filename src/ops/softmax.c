@@ -61,10 +61,10 @@ static zq_status forward(const zq_io *io, zq_error *err) {
 
 /* d_x = y * (d_y - sum of d_y * y) */
 static zq_status backward(const zq_io *io, zq_error *err) {
+    if (!zq_check_gradient(io) || io->d_in[0] == NULL)
+        return ZQ_OK;
     sizes s;
     ZQ_TRY(resolve(io, &s, err));
-    if (io->d_in[0] == NULL)
-        return ZQ_OK;
 #pragma omp parallel for
     for (int64_t line = 0; line < s.n_lines; line++) {
         const zq_real *y = (const zq_real *)io->out[0]->data + line_start(&s, line);

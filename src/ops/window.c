@@ -137,24 +137,31 @@ static int64_t extent(const zq_geometry *geometry, int axis) {
 }
 
 /* SAME: ceil(in / stride) outputs, and as much padding as they need; an odd cell goes to the end (UPPER) or
- * to the beginning (LOWER). */
-static void resolve_same(bool upper, int axis, zq_geometry *out) {
+ * to the beginning (LOWER). ONNX Runtime doesn't follow the definition for dilated windows, nor where windows
+ * leave gaps of two cells or more between them: a result that the quantized model won't have is of no use. */
+static zq_status resolve_same(const zq_node *node, bool upper, int axis, zq_geometry *out, zq_error *err) {
+    char name[ZQ_NODE_TEXT];
     const int64_t n_out = (out->in[axis] - 1) / out->stride[axis] + 1;
-    int64_t total = (n_out - 1) * out->stride[axis] + extent(out, axis) - out->in[axis];
-    if (total < 0)
-        total = 0;
+    const int64_t total = (n_out - 1) * out->stride[axis] + extent(out, axis) - out->in[axis];
+    if (total < -1 || extent(out, axis) > out->kernel[axis])
+        return zq_fail(
+            err, ZQ_ERR_UNSUPPORTED,
+            "%s: auto_pad SAME_UPPER or SAME_LOWER with kernel %lld, stride %lld and dilation %lld in "
+            "dimension %d; expected explicit pads for such a window",
+            zq_node_text(node, name), (long long)out->kernel[axis], (long long)out->stride[axis],
+            (long long)out->dilation[axis], 2 + axis);
+    const int64_t needed = total > 0 ? total : 0;
     out->out[axis] = n_out;
-    out->pad_lo[axis] = upper ? total / 2 : total - total / 2;
-    out->pad_hi[axis] = total - out->pad_lo[axis];
+    out->pad_lo[axis] = upper ? needed / 2 : needed - needed / 2;
+    out->pad_hi[axis] = needed - out->pad_lo[axis];
+    return ZQ_OK;
 }
 
 static zq_status resolve_axis(const zq_node *node, int axis, zq_geometry *out, zq_error *err) {
     const zq_window_params *window = node->params;
     char name[ZQ_NODE_TEXT];
-    if (window->auto_pad == ZQ_PAD_SAME_UPPER || window->auto_pad == ZQ_PAD_SAME_LOWER) {
-        resolve_same(window->auto_pad == ZQ_PAD_SAME_UPPER, axis, out);
-        return ZQ_OK;
-    }
+    if (window->auto_pad == ZQ_PAD_SAME_UPPER || window->auto_pad == ZQ_PAD_SAME_LOWER)
+        return resolve_same(node, window->auto_pad == ZQ_PAD_SAME_UPPER, axis, out, err);
     if (window->auto_pad == ZQ_PAD_EXPLICIT && window->n_pads > 0) {
         out->pad_lo[axis] = window->pads[axis];
         out->pad_hi[axis] = window->pads[out->n_spatial + axis];
