@@ -65,7 +65,7 @@ static bool can_evaluate(folding *fold, int n, knowledge *known_out) {
     const bool shape = zq_match_op(node, "Shape");
     *known_out = shape && fold->n_walks > 1 ? BATCHED : CONSTANT;
     /* a dequantized weight stays as it is: the engine and the runtimes fuse it with its reader */
-    if (node->op->forward == NULL || zq_match_op(node, "DequantizeLinear"))
+    if (node->op->forward == NULL || !zq_match_writes(node) || zq_match_op(node, "DequantizeLinear"))
         return false;
     for (int i = 0; i < node->n_inputs && !shape; i++) {
         const int value = node->inputs[i];
@@ -148,27 +148,48 @@ static bool reshape_target(const folding *fold, const zq_node *node, int64_t *ta
     return asked_open < 0 || open < 0 || dst[0]->shape.dims[asked_open] == dst[1]->shape.dims[asked_open];
 }
 
-static bool reads_batched_target(const folding *fold, const zq_node *node) {
-    return zq_match_op(node, "Reshape") && node->inputs[1] >= 0 && fold->known[node->inputs[1]] == BATCHED;
+/* The scales of a Resize whose sizes depend on the batch. The operator computes the same float ratio from
+ * sizes, so the result is the same where the ratio gives back the size. */
+static bool resize_scales(const folding *fold, const zq_node *node, float *scales) {
+    for (int w = 0; w < 2; w++) {
+        const zq_shape *src = &fold->walks[w].values[node->inputs[0]].shape;
+        const zq_shape *dst = &fold->walks[w].values[node->outputs[0]].shape;
+        for (int d = 0; d < src->rank; d++) {
+            const float scale = (float)dst->dims[d] / (float)src->dims[d];
+            if ((w > 0 && scale != scales[d]) || (int64_t)(scale * (float)src->dims[d]) != dst->dims[d])
+                return false;
+            scales[d] = scale;
+        }
+    }
+    return true;
+}
+
+/* Input of a node that depends on the batch and can be replaced by new_input(); -1: none. */
+static int replaceable_input(const folding *fold, const zq_node *node) {
+    const int input = zq_match_op(node, "Reshape") ? 1 : zq_match_op(node, "Resize") ? 3 : -1;
+    const int value = input >= 0 ? zq_match_input(node, input) : -1;
+    int64_t target[ZQ_MAX_RANK];
+    float scales[ZQ_MAX_RANK];
+    if (value < 0 || fold->known[value] != BATCHED || !zq_match_writes(node))
+        return -1;
+    return (input == 1 ? reshape_target(fold, node, target) : resize_scales(fold, node, scales)) ? input : -1;
 }
 
 static zq_status refuse_batched(folding *fold, const char *reader, int value, zq_error *err) {
     char option[ZQ_INPUTS_TEXT];
     fold->refused = true;
-    return zq_fail(
-        err, ZQ_ERR_UNSUPPORTED,
-        "%s reads '%s', which depends on the number of images; only the target of a Reshape may. Fix "
-        "the number with %s, or export the model with a fixed batch",
-        reader, fold->graph->values[value].name, zq_inputs_option(fold->graph, 0, option));
+    return zq_fail(err, ZQ_ERR_UNSUPPORTED,
+                   "%s reads '%s', which depends on the number of images in a way that can't be kept; fix it "
+                   "with %s, or export the model with a fixed batch",
+                   reader, fold->graph->values[value].name, zq_inputs_option(fold->graph, 0, option));
 }
 
 static zq_status check_reader(folding *fold, const zq_node *node, zq_error *err) {
     char text[ZQ_NODE_TEXT];
-    int64_t target[ZQ_MAX_RANK];
-    const bool reshape = reads_batched_target(fold, node) && reshape_target(fold, node, target);
+    const int replaceable = replaceable_input(fold, node);
     for (int i = 0; i < node->n_inputs; i++) {
         const int value = node->inputs[i];
-        if (value < 0 || (reshape && i == 1))
+        if (value < 0 || i == replaceable)
             continue;
         if (fold->known[value] == BATCHED)
             return refuse_batched(fold, zq_node_text(node, text), value, err);
@@ -215,21 +236,42 @@ static zq_status check_outputs(const folding *fold, zq_error *err) {
 
 /* ---- changing the graph */
 
-static zq_status replace_targets(folding *fold, zq_error *err) {
+static zq_status replace_target(folding *fold, zq_node *node, zq_error *err) {
+    int64_t target[ZQ_MAX_RANK] = {0};
     zq_graph *graph = fold->graph;
-    for (int n = 0; n < graph->n_nodes; n++) {
-        zq_node *node = &graph->nodes[n];
-        int64_t target[ZQ_MAX_RANK];
-        if (fold->evaluated[n] || !reads_batched_target(fold, node) || !reshape_target(fold, node, target))
-            continue;
-        const int rank = fold->walks[0].values[node->outputs[0]].shape.rank;
-        const int value = zq_graph_add_constant(graph, graph->values[node->inputs[1]].name,
-                                                zq_tensor_new_i64(rank, target));
-        if (value < 0)
-            return zq_fail_memory(err);
-        node->inputs[1] = value;
-        zq_node_remove_attr(node, "allowzero"); /* our 0 means "copy" */
-        ZQ_TRY(zq_node_parse(node, err));
+    reshape_target(fold, node, target);
+    const int rank = fold->walks[0].values[node->outputs[0]].shape.rank;
+    const int value =
+        zq_graph_add_constant(graph, graph->values[node->inputs[1]].name, zq_tensor_new_i64(rank, target));
+    if (value < 0)
+        return zq_fail_memory(err);
+    node->inputs[1] = value;
+    zq_node_remove_attr(node, "allowzero"); /* our 0 means "copy" */
+    return zq_node_parse(node, err);
+}
+
+static zq_status replace_sizes(folding *fold, zq_node *node, zq_error *err) {
+    float scales[ZQ_MAX_RANK] = {0};
+    zq_graph *graph = fold->graph;
+    resize_scales(fold, node, scales);
+    const int rank = fold->walks[0].values[node->outputs[0]].shape.rank;
+    const int value =
+        zq_graph_add_constant(graph, graph->values[node->inputs[3]].name, zq_tensor_new_f32(rank, scales));
+    if (value < 0)
+        return zq_fail_memory(err);
+    node->inputs[2] = value;
+    node->inputs[3] = -1;
+    return zq_node_parse(node, err);
+}
+
+static zq_status replace_batched(folding *fold, zq_error *err) {
+    for (int n = 0; n < fold->graph->n_nodes; n++) {
+        zq_node *node = &fold->graph->nodes[n];
+        const int input = fold->evaluated[n] ? -1 : replaceable_input(fold, node);
+        if (input == 1)
+            ZQ_TRY(replace_target(fold, node, err));
+        else if (input == 3)
+            ZQ_TRY(replace_sizes(fold, node, err));
     }
     return ZQ_OK;
 }
@@ -290,7 +332,7 @@ static zq_status fold_graph(zq_graph *graph, bool *refused_out, zq_error *err) {
     if (status == ZQ_OK)
         status = check_readers(&fold, err);
     if (status == ZQ_OK)
-        status = replace_targets(&fold, err);
+        status = replace_batched(&fold, err);
     if (status == ZQ_OK)
         replace_constants(&fold);
     *refused_out = fold.refused;
@@ -302,9 +344,33 @@ static zq_status fold_graph(zq_graph *graph, bool *refused_out, zq_error *err) {
     return status;
 }
 
+/* Files of old tools name outputs that nobody reads, such as Dropout's mask, and operators refuse those. */
+static zq_status drop_unread_outputs(zq_graph *graph, zq_error *err) {
+    bool *read = zq_alloc((size_t)graph->n_values, sizeof *read);
+    if (read == NULL)
+        return zq_fail_memory(err);
+    for (int o = 0; o < graph->n_outputs; o++)
+        read[graph->outputs[o]] = true;
+    for (int n = 0; n < graph->n_nodes; n++)
+        for (int i = 0; i < graph->nodes[n].n_inputs; i++)
+            if (graph->nodes[n].inputs[i] >= 0)
+                read[graph->nodes[n].inputs[i]] = true;
+    for (int n = 0; n < graph->n_nodes; n++)
+        for (int o = 1; o < graph->nodes[n].n_outputs; o++) {
+            int *value = &graph->nodes[n].outputs[o];
+            if (*value >= 0 && !read[*value]) {
+                graph->values[*value].producer = -1;
+                *value = -1;
+            }
+        }
+    zq_free(read);
+    return ZQ_OK;
+}
+
 zq_status zq_fold_constants(zq_graph *graph, const char *input_shapes, zq_error *err) {
     bool one_image, refused;
     ZQ_TRY(zq_inputs_declare(graph, input_shapes, &one_image, err));
+    ZQ_TRY(drop_unread_outputs(graph, err));
     zq_status status = fold_graph(graph, &refused, err);
     /* Some files declare a free batch, but hold a network for one image; and the user may have asked for one.
      */

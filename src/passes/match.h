@@ -17,6 +17,14 @@ static inline int zq_match_input(const zq_node *node, int input) {
     return input < node->n_inputs ? node->inputs[input] : -1;
 }
 
+/* Whether anybody may want an output of the node. */
+static inline bool zq_match_writes(const zq_node *node) {
+    for (int o = 0; o < node->n_outputs; o++)
+        if (node->outputs[o] >= 0)
+            return true;
+    return false;
+}
+
 /* The float constant that a value is, or NULL. value may be -1. */
 static inline const zq_tensor *zq_match_float(const zq_graph *graph, int value) {
     const zq_tensor *constant = value >= 0 ? graph->values[value].constant : NULL;

@@ -2,7 +2,7 @@
 #include "passes/walk.h"
 
 #include "base/memory.h"
-#include "graph/op.h"
+#include "passes/match.h"
 
 static zq_status allocate(zq_walk *walk, zq_error *err) {
     const zq_graph *graph = walk->graph;
@@ -15,9 +15,7 @@ static zq_status allocate(zq_walk *walk, zq_error *err) {
     walk->computed = zq_alloc((size_t)graph->n_values, sizeof *walk->computed);
     walk->in = zq_alloc((size_t)most_in, sizeof *walk->in);
     walk->out = zq_alloc((size_t)most_out, sizeof *walk->out);
-    walk->spare = zq_alloc((size_t)most_out, sizeof *walk->spare);
-    if (walk->values == NULL || walk->computed == NULL || walk->in == NULL || walk->out == NULL ||
-        walk->spare == NULL)
+    if (walk->values == NULL || walk->computed == NULL || walk->in == NULL || walk->out == NULL)
         return zq_fail_memory(err);
     return ZQ_OK;
 }
@@ -46,7 +44,6 @@ void zq_walk_clear(zq_walk *walk) {
     zq_free(walk->computed);
     zq_free(walk->in);
     zq_free(walk->out);
-    zq_free(walk->spare);
     *walk = (zq_walk){0};
 }
 
@@ -56,13 +53,18 @@ static zq_io node_io(zq_walk *walk, int n) {
     for (int i = 0; i < node->n_inputs; i++)
         walk->in[i] = node->inputs[i] >= 0 ? &walk->values[node->inputs[i]] : NULL;
     for (int o = 0; o < node->n_outputs; o++)
-        walk->out[o] = node->outputs[o] >= 0 ? &walk->values[node->outputs[o]] : &walk->spare[o];
+        walk->out[o] = node->outputs[o] >= 0 ? &walk->values[node->outputs[o]] : NULL;
     return (zq_io){
         .node = node, .n_in = node->n_inputs, .n_out = node->n_outputs, .in = walk->in, .out = walk->out};
 }
 
-static zq_status check_inputs(const zq_walk *walk, const zq_node *node, zq_error *err) {
+/* Inputs are known, outputs aren't yet. */
+static zq_status check_order(const zq_walk *walk, const zq_node *node, zq_error *err) {
     char text[ZQ_NODE_TEXT];
+    for (int o = 0; o < node->n_outputs; o++)
+        if (node->outputs[o] >= 0 && walk->values[node->outputs[o]].dtype != ZQ_NONE)
+            return zq_fail(err, ZQ_ERR_FORMAT, "%s writes '%s', which has been written or is a constant",
+                           zq_node_text(node, text), walk->graph->values[node->outputs[o]].name);
     for (int i = 0; i < node->n_inputs; i++)
         if (node->inputs[i] >= 0 && walk->values[node->inputs[i]].dtype == ZQ_NONE)
             return zq_fail(err, ZQ_ERR_FORMAT, "%s reads '%s' before any node has written it",
@@ -73,15 +75,15 @@ static zq_status check_inputs(const zq_walk *walk, const zq_node *node, zq_error
 zq_status zq_walk_infer(zq_walk *walk, int n, zq_error *err) {
     const zq_node *node = &walk->graph->nodes[n];
     char text[ZQ_NODE_TEXT], shape_text[ZQ_SHAPE_TEXT];
-    ZQ_TRY(check_inputs(walk, node, err));
-    for (int o = 0; o < node->n_outputs; o++)
-        walk->spare[o] = (zq_tensor){0};
+    if (!zq_match_writes(node))
+        return ZQ_OK;
+    ZQ_TRY(check_order(walk, node, err));
     const zq_io io = node_io(walk, n);
     ZQ_TRY(node->op->infer(&io, err));
     for (int o = 0; o < node->n_outputs; o++) {
-        walk->out[o]->data = NULL;
-        if (node->outputs[o] < 0)
+        if (walk->out[o] == NULL)
             continue;
+        walk->out[o]->data = NULL;
         if (walk->out[o]->dtype == ZQ_NONE || zq_shape_count(&walk->out[o]->shape) < 0)
             return zq_fail(err, ZQ_ERR_FORMAT, "%s: its output can't have the shape %s",
                            zq_node_text(node, text), zq_shape_text(&walk->out[o]->shape, shape_text));
@@ -111,6 +113,8 @@ zq_status zq_walk_evaluate(zq_walk *walk, int n, zq_error *err) {
         return zq_fail_memory(err);
     zq_status status = ZQ_OK;
     for (int o = 0; o < node->n_outputs && status == ZQ_OK; o++) {
+        if (walk->out[o] == NULL)
+            continue;
         results[o] = zq_tensor_new(walk->out[o]->dtype, &walk->out[o]->shape);
         if (results[o] == NULL)
             status = zq_fail_memory(err);

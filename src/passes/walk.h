@@ -13,7 +13,6 @@ typedef struct zq_walk {
     zq_tensor **computed;  /* [n_values] owned; what zq_walk_evaluate made, NULL elsewhere */
     const zq_tensor **in;  /* room for the inputs and outputs of one node */
     zq_tensor **out;
-    zq_tensor *spare; /* headers for outputs that nobody wants, so that no operator meets a NULL */
 } zq_walk;
 
 /* input_shapes: [n_inputs], no -1 in them. The walk is to be cleared whatever is returned. */
