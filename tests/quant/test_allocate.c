@@ -76,6 +76,8 @@ static void test_brute_force(void **state) {
         for (int at = 0; at < n_layers * n_widths; at++) {
             bytes[at] = zq_random_bits(SEED, counter++) % (trial % 2 == 0 ? 8 : 1000); /* 8: many ties */
             omega[at] = zq_random_uniform(SEED, counter++);
+            if (trial % 3 == 0)
+                omega[at] = floor(8 * omega[at]); /* ties again */
             if (zq_random_uniform(SEED, counter++) < 0.15 && at % n_widths != 0)
                 omega[at] = -1;
             total += bytes[at];

@@ -177,6 +177,24 @@ static void test_two_axes(void **state) {
     zq_graph_drop(g);
 }
 
+/* One input channel spread to four is no factor for each channel. */
+static void test_not_affine(void **state) {
+    (void)state;
+    zq_graph *g = zq_graph_new();
+    g->free_batch = true;
+    const int x = add_value(g, "x", 4, (const int64_t[]){-1, 1, 5, 5});
+    zq_graph_add_input(g, x);
+    const int w = add_weight(g, "w", 4, (const int64_t[]){4, 1, 1, 1});
+    zq_graph_add_output(g, add_node(g, "Conv", "spread", x, w, 4, (const int64_t[]){1, 4, 5, 5}));
+    parse_all(g);
+    zq_layers layers;
+    assert_int_equal(zq_layers_find(g, &layers, NULL), ZQ_OK);
+    assert_int_equal(layers.n, 1);
+    assert_false(layers.items[0].affine);
+    zq_layers_clear(&layers);
+    zq_graph_drop(g);
+}
+
 static void test_out_of_memory(void **state) {
     (void)state;
     zq_graph *g = build();
@@ -198,9 +216,9 @@ static void test_out_of_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_find),          cmocka_unit_test(test_load_store),
-        cmocka_unit_test(test_fixed_batch),   cmocka_unit_test(test_two_axes),
-        cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_find),        cmocka_unit_test(test_load_store),
+        cmocka_unit_test(test_fixed_batch), cmocka_unit_test(test_two_axes),
+        cmocka_unit_test(test_not_affine),  cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

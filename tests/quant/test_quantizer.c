@@ -7,6 +7,7 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -101,6 +102,23 @@ static void test_activation_apply(void **state) {
         assert_memory_equal(x, y, sizeof x);
         zq_activation_apply(&a, N, x, x); /* once more changes nothing */
         assert_memory_equal(x, y, sizeof x);
+    }
+}
+
+/* Values on the edge between two levels: multiplying by the inverse of the scale would put some of them on
+ * the other side. */
+static void test_division(void **state) {
+    (void)state;
+    float x[255], y[255];
+    for (int k = 0; k < 200; k++) {
+        const zq_activation a = zq_activation_from_range(0, 1.0f + 0.01f * (float)k, 8);
+        for (int i = 0; i < 255; i++)
+            x[i] = (float)((i + 0.5) * a.scale);
+        zq_activation_apply(&a, 255, x, y);
+        for (int i = 0; i < 255; i++) {
+            const float ratio = x[i] / a.scale;
+            assert_true(y[i] == (float)half_even(ratio) * a.scale);
+        }
     }
 }
 
@@ -229,6 +247,40 @@ static void test_weights_percentile(void **state) {
     zq_weights_clear(&q);
 }
 
+static int by_magnitude(const void *a, const void *b) {
+    const float x = fabsf(*(const float *)a), y = fabsf(*(const float *)b);
+    return (x > y) - (x < y);
+}
+
+/* Percentiles of random weights, with and without repeated values, against sorting. */
+static void test_percentile_sorted(void **state) {
+    (void)state;
+    print_message("seed %d\n", SEED);
+    uint64_t counter = 0;
+    for (int trial = 0; trial < 2000; trial++) {
+        const int n = 1 + (int)(zq_random_bits(SEED, counter++) % 40);
+        float w[40], sorted[40];
+        for (int i = 0; i < n; i++) {
+            w[i] = (float)zq_random_normal(SEED, counter++);
+            if (trial % 2 == 0)
+                w[i] = roundf(2 * w[i]);
+        }
+        const double percentile = 100 * zq_random_uniform(SEED, counter++);
+        memcpy(sorted, w, sizeof sorted);
+        qsort(sorted, (size_t)n, sizeof *sorted, by_magnitude);
+        const double at = percentile / 100 * (n - 1);
+        const int below = (int)at, above = below + 1 < n ? below + 1 : below;
+        const double a = fabsf(sorted[below]), b = fabsf(sorted[above]), bound = a + (at - below) * (b - a);
+        if (bound == 0)
+            continue; /* the whole range then stays */
+        const zq_weight_spec spec = {.bits = 8, .range = ZQ_WEIGHT_PERCENTILE, .percentile = percentile};
+        zq_weights q;
+        assert_int_equal(zq_weights_quantize(&spec, 1, n, w, NULL, &q, NULL), ZQ_OK);
+        assert_float_equal(q.scale[0], bound / 127, 1e-6 * bound);
+        zq_weights_clear(&q);
+    }
+}
+
 static void test_dead_channel_and_floor(void **state) {
     (void)state;
     const float w[] = {0, 0, 0, 1e-30f, -1e-30f, 0, 1, -1, 0.5f};
@@ -243,7 +295,8 @@ static void test_dead_channel_and_floor(void **state) {
             zq_weights_dequantize(&q, back);
             for (int i = 0; i < 6; i++)
                 assert_true(back[i] == 0);
-            assert_true(q.scale[0] >= 1e-10f && q.scale[1] >= 1e-10f);
+            assert_true(q.scale[0] == 1e-4f); /* leaves the bias of a dead channel room */
+            assert_true(q.scale[1] >= 1e-10f);
             assert_true(q.scale[2] >= 0.25f && q.scale[2] <= 0.26f);
             for (int i = 6; i < 9; i++)
                 assert_true(fabsf(back[i] - w[i]) <= 0.126f);
@@ -294,6 +347,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_activation_range),   cmocka_unit_test(test_activation_degenerate),
         cmocka_unit_test(test_activation_apply),   cmocka_unit_test(test_ties),
+        cmocka_unit_test(test_division),           cmocka_unit_test(test_percentile_sorted),
         cmocka_unit_test(test_weights_minmax),     cmocka_unit_test(test_weights_mse),
         cmocka_unit_test(test_weights_percentile), cmocka_unit_test(test_dead_channel_and_floor),
         cmocka_unit_test(test_weights_refused),    cmocka_unit_test(test_out_of_memory),
