@@ -10,6 +10,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* The message is built of pointers into the graph, so that weights are copied once only, into the bytes of
@@ -195,6 +196,39 @@ static zq_status make_node(writer *write, const zq_node *node, int opset, Onnx__
     return raised.attr_as_input == NULL ? ZQ_OK : append_list_input(write, node, raised.attr_as_input, proto);
 }
 
+static int compare_names(const void *a, const void *b) {
+    const Onnx__NodeProto *x, *y;
+    memcpy(&x, a, sizeof x);
+    memcpy(&y, b, sizeof y);
+    const int order = strcmp(x->name, y->name);
+    return order != 0 ? order : strcmp(x->output[0], y->output[0]);
+}
+
+/* ONNX allows nodes of the same name, ONNX Runtime doesn't: all but one get their first output's name behind
+ * it, which is unique, with as many lines between as it takes. */
+static zq_status separate_names(writer *write) {
+    const size_t n = write->proto.n_node;
+    Onnx__NodeProto **sorted = take(write, n, sizeof sorted[0]);
+    if (sorted == NULL)
+        return ZQ_ERR_MEMORY;
+    if (n > 0)
+        memcpy(sorted, write->proto.node, n * sizeof sorted[0]);
+    for (bool changed = n > 0; changed;) {
+        changed = false;
+        qsort(sorted, n, sizeof sorted[0], compare_names);
+        for (size_t i = n - 1; i > 0; i--) {
+            if (sorted[i]->name[0] == '\0' || strcmp(sorted[i]->name, sorted[i - 1]->name) != 0)
+                continue;
+            const char *stem = take_text(write, sorted[i]->name, "_");
+            sorted[i]->name = stem == NULL ? NULL : take_text(write, stem, sorted[i]->output[0]);
+            if (sorted[i]->name == NULL)
+                return ZQ_ERR_MEMORY;
+            changed = true;
+        }
+    }
+    return ZQ_OK;
+}
+
 static zq_status make_nodes(writer *write, int opset) {
     const zq_graph *graph = write->graph;
     write->proto.node = take(write, (size_t)graph->n_nodes, sizeof write->proto.node[0]);
@@ -210,7 +244,7 @@ static zq_status make_nodes(writer *write, int opset) {
         ZQ_TRY(make_node(write, &graph->nodes[n], opset, proto));
         write->proto.node[write->proto.n_node++] = proto;
     }
-    return ZQ_OK;
+    return separate_names(write);
 }
 
 /* ---- inputs and outputs */

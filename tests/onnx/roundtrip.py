@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads and writes models with tool_roundtrip and compares the results in ONNX Runtime.
+
+    roundtrip.py TOOL [MODELS]
+
+The models of make_models.py, and every *.onnx in the folder MODELS. Good ones have to come back valid and with the
+same outputs within 1e-5; bad ones have to be refused with a sentence that holds the word that make_models.py names.
+"""
+import glob
+import os
+import subprocess
+import sys
+import tempfile
+
+try:
+    import numpy as np
+    import onnx
+    import onnxruntime
+
+    import make_models
+except ImportError as missing:
+    print(f"SKIPPED: the round trips through ONNX Runtime, since Python has no {missing.name}")
+    sys.exit(77)
+
+onnxruntime.set_default_logger_severity(4)
+ACCEPTED = 1e-5
+
+
+def outputs(path, n_images):
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    rng = np.random.default_rng(7)
+    feeds = {}
+    for i in session.get_inputs():
+        shape = [d if isinstance(d, int) else n_images for d in i.shape]
+        feeds[i.name] = rng.standard_normal(shape).astype(np.float32)
+    names = [o.name for o in session.get_outputs()]
+    return dict(zip(names, session.run(None, feeds)))
+
+
+def difference(before, after):
+    assert list(before) == list(after), f"outputs {list(after)}, expected {list(before)}"
+    worst = 0.0
+    for name, expected in before.items():
+        found = after[name]
+        assert expected.shape == found.shape, f"{name} is {found.shape}, expected {expected.shape}"
+        assert expected.dtype == found.dtype, f"{name} is {found.dtype}, expected {expected.dtype}"
+        scale = max(1.0, float(np.abs(expected.astype(np.float64)).max(initial=0)))
+        worst = max(worst, float(np.abs(expected.astype(np.float64) - found.astype(np.float64)).max(initial=0)) / scale)
+    return worst
+
+
+def check_good(tool, path, scratch, fold):
+    written = os.path.join(scratch, "out.onnx")
+    done = subprocess.run([tool, path, written] + (["fold"] if fold else []), capture_output=True, text=True)
+    if done.returncode != 0:
+        return f"status {done.returncode}: {done.stderr.strip()}"
+    onnx.checker.check_model(written, full_check=True)
+    for n_images in (1, 2, 3):
+        worst = difference(outputs(path, n_images), outputs(written, n_images))
+        if not worst <= ACCEPTED:
+            return f"differs by {worst:g} on {n_images} images"
+    return None
+
+
+def check_bad(tool, path, word, scratch):
+    done = subprocess.run([tool, path, os.path.join(scratch, "out.onnx")], capture_output=True, text=True)
+    if done.returncode not in (3, 4, 5):
+        return f"status {done.returncode}: {done.stderr.strip()}"
+    if word not in done.stderr or os.path.basename(path) not in done.stderr:
+        return f"the sentence doesn't say '{word}': {done.stderr.strip()}"
+    return None
+
+
+def main(tool, models):
+    failed, checked = [], 0
+    with tempfile.TemporaryDirectory() as scratch:
+        make_models.main(scratch)
+        good = sorted(glob.glob(os.path.join(scratch, "good", "*.onnx")))
+        if models and os.path.isdir(models):
+            good += sorted(glob.glob(os.path.join(models, "*.onnx")))
+        else:
+            print(f"SKIPPED: published networks, since there is no folder {models}")
+        for path in good:
+            for fold in (False, True):
+                checked += 1
+                try:
+                    problem = check_good(tool, path, scratch, fold)
+                except Exception as error:  # of the checker or the runtime: a finding like any other
+                    problem = f"{type(error).__name__}: {error}"
+                if problem:
+                    failed.append(f"{os.path.basename(path)}{' folded' if fold else ''}: {problem}")
+        with open(os.path.join(scratch, "bad", "words.txt")) as words:
+            for line in words:
+                name, word = line.rstrip("\n").split("\t")
+                checked += 1
+                problem = check_bad(tool, os.path.join(scratch, "bad", name + ".onnx"), word, scratch)
+                if problem:
+                    failed.append(f"bad/{name}: {problem}")
+    for line in failed:
+        print(line)
+    print(f"{checked - len(failed)} of {checked} round trips right")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None))
