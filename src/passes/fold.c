@@ -96,7 +96,8 @@ static zq_status walk_node(folding *fold, int n, zq_error *err) {
         const int value = node->outputs[o];
         if (value < 0)
             continue;
-        zq_tensor *first = &fold->walks[0].values[value], *second = &fold->walks[1].values[value];
+        zq_tensor *first = &fold->walks[0].values[value];
+        zq_tensor *second = fold->n_walks > 1 ? &fold->walks[1].values[value] : first;
         if (known == BATCHED && !same_tensor(first, second)) {
             fold->known[value] = BATCHED;
             continue;
