@@ -56,17 +56,20 @@ static zq_status infer(const zq_io *io, zq_error *err) {
 
 static zq_status forward(const zq_io *io, zq_error *err) {
     (void)err;
-    const zq_tensor *start = io->in[0], *delta = io->in[2], *dst = io->out[0];
-    const int64_t n = dst->shape.dims[0];
-    for (int64_t i = 0; i < n; i++)
-        if (dst->dtype == ZQ_F32)
-            ((zq_real *)dst->data)[i] =
-                (zq_real)(zq_tensor_item(start, 0) + (double)i * zq_tensor_item(delta, 0));
+    const zq_tensor *dst = io->out[0];
+    const bool is_float = dst->dtype == ZQ_F32;
+    const double start = zq_tensor_item(io->in[0], 0), delta = zq_tensor_item(io->in[2], 0);
+    const int64_t first = is_float ? 0 : zq_tensor_item_i64(io->in[0], 0);
+    const int64_t step = is_float ? 0 : zq_tensor_item_i64(io->in[2], 0);
+    for (int64_t i = 0; i < dst->shape.dims[0]; i++) {
+        const int64_t value = (int64_t)((uint64_t)first + (uint64_t)i * (uint64_t)step); /* the sum fits */
+        if (is_float)
+            ((zq_real *)dst->data)[i] = (zq_real)(start + (double)i * delta);
         else if (dst->dtype == ZQ_I64)
-            ((int64_t *)dst->data)[i] = zq_tensor_item_i64(start, 0) + i * zq_tensor_item_i64(delta, 0);
+            ((int64_t *)dst->data)[i] = value;
         else
-            ((int32_t *)dst->data)[i] =
-                (int32_t)(zq_tensor_item_i64(start, 0) + i * zq_tensor_item_i64(delta, 0));
+            ((int32_t *)dst->data)[i] = (int32_t)value;
+    }
     return ZQ_OK;
 }
 
