@@ -128,13 +128,14 @@ static void backward_term(void *user, int64_t src, int64_t weight, int64_t dst) 
     d->d_src[src] += (double)d->d_dst[dst] * d->weights[weight];
 }
 
-static void draw_axes(zq_window *w) {
+/* Sizes of all axes; one axis in `n` is dilated. */
+static void draw_axes(zq_window *w, int n) {
     for (int i = 0; i < w->n_spatial; i++) {
         do {
             w->in[i] = draw(1, w->n_spatial == 3 ? 7 : 14);
             w->kernel[i] = draw(1, 4);
             w->stride[i] = draw(1, 3);
-            w->dilation[i] = draw(0, 3) == 0 ? 2 : 1;
+            w->dilation[i] = draw(1, n) == 1 ? 2 : 1;
             const int64_t extent = (w->kernel[i] - 1) * w->dilation[i] + 1;
             w->pad_lo[i] = draw(0, extent - 1);
             w->pad_hi[i] = draw(0, extent - 1);
@@ -164,7 +165,7 @@ static zq_window draw_conv(void) {
         w.c_in = draw(1, 40);
         w.c_out = draw(1, 40);
     }
-    draw_axes(&w);
+    draw_axes(&w, 4);
     return w;
 }
 
@@ -443,7 +444,7 @@ static void pools_match_the_definition(void **state) {
     while (n_run < N_PROBLEMS) {
         zq_window w = {.n_spatial = (int)draw(1, 3), .n_images = draw(1, 3), .groups = 1};
         w.c_in = w.c_out = draw(1, 40);
-        draw_axes(&w);
+        draw_axes(&w, 20);
         if (draw(0, 3) == 0)
             round_up(&w);
         if (has_window_of_padding(&w))
@@ -475,6 +476,9 @@ static void pools_match_the_definition(void **state) {
 static void windows_of_padding_alone_are_refused(void **state) {
     (void)state;
     const zq_window w = {2, 1, 4, 4, 1, {5, 5}, {9, 5}, {2, 3}, {1, 1}, {1, 1}, {3, 1}, {2, 1}};
+    assert_conv_refused(w);
+    /* between its taps: oneDNN 2.6 overruns its buffers here */
+    assert_conv_refused((zq_window){2, 1, 8, 8, 1, {1, 9}, {2, 9}, {4, 3}, {3, 1}, {2, 1}, {5, 1}, {4, 1}});
     zq_dnn_pool *pool = NULL;
     for (int kind = 0; kind < 3; kind++)
         assert_int_equal(zq_dnn_pool_new(&w, (zq_pool_kind)kind, false, &pool, NULL), ZQ_ERR_UNSUPPORTED);

@@ -32,6 +32,18 @@ static bool is_axis(const zq_window *w, int i) {
     return extent <= INT_MAX / 4 && reach <= INT_MAX / 2;
 }
 
+/* Whether each output position along an axis reads at least one input position. */
+static bool meets_input(const zq_window *w, int i) {
+    if ((w->out[i] - 1) * w->stride[i] - w->pad_lo[i] >= w->in[i])
+        return false;
+    for (int64_t begin = -w->pad_lo[i], out = 0; begin < 0 && out < w->out[i]; begin += w->stride[i], out++) {
+        const int64_t tap = (-begin + w->dilation[i] - 1) / w->dilation[i]; /* the first at 0 or later */
+        if (tap >= w->kernel[i] || begin + tap * w->dilation[i] >= w->in[i])
+            return false;
+    }
+    return true;
+}
+
 static zq_status check(const zq_window *w, const char *what, zq_error *err) {
     if (w->n_spatial < 1 || w->n_spatial > ZQ_MAX_SPATIAL)
         return zq_fail(err, ZQ_ERR_UNSUPPORTED, "%s over %d spatial axes (1 to 3 are supported)", what,
@@ -41,6 +53,11 @@ static zq_status check(const zq_window *w, const char *what, zq_error *err) {
         ok = is_axis(w, i);
     if (!ok)
         return zq_fail(err, ZQ_ERR_UNSUPPORTED, "%s with a size that is not positive or too large", what);
+    /* brgconv (2.6) writes out of bounds where a window holds padding alone, and pools have no result there
+     */
+    for (int i = 0; i < w->n_spatial; i++)
+        if (!meets_input(w, i))
+            return zq_fail(err, ZQ_ERR_UNSUPPORTED, "%s with a window that holds padding alone", what);
     return ZQ_OK;
 }
 
@@ -58,12 +75,6 @@ zq_status zq_dnn_window_check_pool(const zq_window *w, zq_error *err) {
     if (w->c_in != w->c_out)
         return zq_fail(err, ZQ_ERR_UNSUPPORTED, "a pooling of %lld to %lld channels", (long long)w->c_in,
                        (long long)w->c_out);
-    /* a window that holds padding alone would have no maximum and no average */
-    for (int i = 0; i < w->n_spatial; i++) {
-        const int64_t extent = (w->kernel[i] - 1) * w->dilation[i] + 1;
-        if (w->pad_lo[i] >= extent || zq_dnn_window_pad_end(w, i) >= extent)
-            return zq_fail(err, ZQ_ERR_UNSUPPORTED, "a pooling whose padding is as wide as its window");
-    }
     return ZQ_OK;
 }
 
