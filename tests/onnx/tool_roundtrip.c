@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tool_roundtrip IN OUT [fold]: reads a model and writes it again, folded and simplified in between when asked. On
- * failure the exit status is the zq_status and the sentence goes to stderr. For tests/onnx/roundtrip.py. */
+/* tool_roundtrip IN OUT [fold]: reads a model and writes it again, folded and simplified in between when
+ * asked. On failure the exit status is the zq_status and the sentence goes to stderr. For
+ * tests/onnx/roundtrip.py. */
 #include "onnx/onnx.h"
 #include "passes/passes.h"
 
