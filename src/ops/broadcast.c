@@ -228,7 +228,7 @@ static zq_real gradient_sum(const gradient *g, offsets kept) {
 static void run_gradient(gradient *g) {
     const walk *w = g->w;
     const int inner = w->rank - 1;
-    const bool along_rows = g->steps[inner] != 0 || w->dims[inner] == 1;
+    const bool along_rows = g->steps[inner] != 0;
     g->kept.count = g->summed.count = 1;
     for (int d = 0; d < inner; d++)
         add_axis(w, g->steps[d] != 0 ? &g->kept : &g->summed, d);

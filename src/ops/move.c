@@ -98,7 +98,7 @@ void zq_move_box(const zq_box *box, size_t element_bytes, const void *src, void 
     int64_t count = 1;
     for (int d = 0; d < box->rank; d++)
         if (box->dims[d] == 0)
-            return;
+            return; /* the others may be of any size: their product is not to be formed */
     const zq_box joined = join(box);
     for (int d = 0; d < joined.rank; d++)
         count *= joined.dims[d];

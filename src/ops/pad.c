@@ -108,8 +108,6 @@ static zq_box inner_box(const zq_io *io, const int64_t *pads, int64_t *src_offse
         *src_offset += (before < 0 ? -before : 0) * box.src_steps[d];
         *dst_offset += (before > 0 ? before : 0) * box.dst_steps[d];
         box.dims[d] += (before < 0 ? before : 0) + (behind < 0 ? behind : 0);
-        if (box.dims[d] < 0)
-            box.dims[d] = 0;
     }
     return box;
 }

@@ -39,6 +39,18 @@ static void values_and_gradients(void **state) {
           (float[]){1, 0.5f, 3, 4, 5, 12}, (float[]){0, -4, -36});
 }
 
+static void a_constant_power_is_flat_at_zero(void **state) {
+    (void)state;
+    one_op op = op_of("Pow");
+    add_f32(&op, SHAPE(2), (float[]){0, 0});
+    add_f32(&op, SHAPE(2), (float[]){0, 1});
+    run(&op);
+    expect_f32(&op, 0, SHAPE(2), (float[]){1, 0});
+    run_backward(&op, 1, (float[]){1, 1});
+    expect_gradient(&op, 0, (float[]){0, 1});
+    op_drop(&op);
+}
+
 static void both_inputs_may_be_repeated(void **state) {
     (void)state;
     one_op op = op_of("Mul");
@@ -239,6 +251,7 @@ static void what_does_not_go_together_is_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_and_gradients),
+        cmocka_unit_test(a_constant_power_is_flat_at_zero),
         cmocka_unit_test(both_inputs_may_be_repeated),
         cmocka_unit_test(scalars_and_empty_tensors),
         cmocka_unit_test(any_shapes_are_repeated_and_summed),

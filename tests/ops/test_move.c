@@ -445,6 +445,14 @@ static void boxes_are_copied(void **state) {
     }
 }
 
+static void boxes_without_elements_are_skipped(void **state) {
+    (void)state;
+    char byte = 1;
+    const zq_box box = {.rank = 3, .dims = {1LL << 62, 1LL << 62, 0}};
+    zq_move_box(&box, 8, &byte, &byte);
+    assert_int_equal(byte, 1);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(transpose_permutes),
@@ -464,6 +472,7 @@ int main(void) {
         cmocka_unit_test(bad_indices_are_refused),
         cmocka_unit_test(expand_repeats_and_sums),
         cmocka_unit_test(boxes_are_copied),
+        cmocka_unit_test(boxes_without_elements_are_skipped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -99,6 +99,11 @@ static void flatten_makes_two_dimensions(void **state) {
     add_shape(&bad, ZQ_F32, SHAPE(1, 2, 3));
     expect_refused(&bad, ZQ_ERR_FORMAT, "axis 4 doesn't exist");
 
+    one_op low = op_of("Flatten");
+    zq_node_set_int(&low.node, "axis", -4);
+    add_shape(&low, ZQ_F32, SHAPE(1, 2, 3));
+    expect_refused(&low, ZQ_ERR_FORMAT, "axis -4 doesn't exist");
+
     one_op hostile = op_of("Flatten");
     add_shape(&hostile, ZQ_F32, SHAPE(0, 1LL << 62, 1LL << 62));
     expect_refused(&hostile, ZQ_ERR_LIMIT, "more than");
@@ -285,6 +290,14 @@ static void bad_ranges_are_refused(void **state) {
     add_f32(&real, SCALAR, (float[]){INFINITY});
     add_f32(&real, SCALAR, (float[]){1});
     expect_refused(&real, ZQ_ERR_LIMIT, "more than");
+
+    one_op never = op_of("Range"); /* not refused, but nothing either */
+    add_f32(&never, SCALAR, (float[]){0});
+    add_f32(&never, SCALAR, (float[]){NAN});
+    add_f32(&never, SCALAR, (float[]){1});
+    run(&never);
+    expect_shape(never.out[0], ZQ_F32, SHAPE(0));
+    op_drop(&never);
 }
 
 /* ---- Cast */
