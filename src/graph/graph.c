@@ -99,9 +99,17 @@ static bool build_index(zq_graph *graph) {
     return true;
 }
 
+/* Without memory for the index. */
+static int search_values(const zq_graph *graph, const char *name) {
+    for (int v = 0; v < graph->n_values; v++)
+        if (graph->values[v].name != NULL && strcmp(graph->values[v].name, name) == 0)
+            return v;
+    return -1;
+}
+
 int zq_graph_find_value(zq_graph *graph, const char *name) {
     if (graph->n_slots < 2 * (size_t)graph->n_values + 2 && !build_index(graph))
-        return -1;
+        return search_values(graph, name);
     size_t slot = hash_name(name) & (graph->n_slots - 1);
     for (; graph->slots[slot] >= 0; slot = (slot + 1) & (graph->n_slots - 1))
         if (strcmp(graph->values[graph->slots[slot]].name, name) == 0)
