@@ -1,0 +1,76 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The simulation is the exported network: runs MODEL.q.onnx in ONNX Runtime and in the engine on the same images and compares the
+integers of every quantized value.
+
+    simulation.py TOOL_SIMULATE MODEL.q.onnx IMAGES.npy"""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+
+def quantized_values(model):
+    return [n.output[0] for n in model.graph.node if n.op_type == "QuantizeLinear"]
+
+
+def run_onnxruntime(model, images):
+    names = quantized_values(model)
+    known = {o.name for o in model.graph.output}
+    probe = onnx.ModelProto()
+    probe.CopyFrom(model)
+    probe.graph.output.extend(onnx.ValueInfoProto(name=n) for n in names if n not in known)
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    session = ort.InferenceSession(probe.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    wanted = [o.name for o in model.graph.output] + names
+    return dict(zip(wanted, session.run(wanted, {session.get_inputs()[0].name: images})))
+
+
+def run_engine(tool, path, images):
+    with tempfile.TemporaryDirectory() as folder:
+        raw, out = Path(folder) / "images.f32", Path(folder) / "out"
+        images.astype(np.float32).tofile(raw)
+        listing = subprocess.run([tool, path, raw, str(len(images)), out], check=True, capture_output=True, text=True).stdout
+        streams = {"": np.fromfile(out, np.uint8), "=": np.fromfile(f"{out}.f32", np.float32)}
+    values, position = {}, {"": 0, "=": 0}
+    for line in listing.splitlines():
+        kind, line = ("=", line[2:]) if line.startswith("= ") else ("", line)
+        name, count = line.rsplit(" ", 1)
+        start = position[kind]
+        position[kind] += int(count)
+        values[name] = streams[kind][start:position[kind]]
+    return values
+
+
+def compare(tool, path, images):
+    """-> (integers compared, of these different, largest difference, images with another argmax)"""
+    model = onnx.load(path)
+    expected, found = run_onnxruntime(model, images), run_engine(tool, path, images)
+    total = different = largest = 0
+    for name in quantized_values(model):
+        if name not in found:
+            raise SystemExit(f"{path}: the engine has no integers for '{name}'")
+        step = np.abs(expected[name].reshape(-1).astype(int) - found[name].astype(int))
+        total += step.size
+        different += int((step > 0).sum())
+        largest = max(largest, int(step.max(initial=0)))
+    output = model.graph.output[0].name
+    scores = expected[output].reshape(len(images), -1), found[output].reshape(len(images), -1)
+    return total, different, largest, int((scores[0].argmax(1) != scores[1].argmax(1)).sum())
+
+
+def main():
+    tool, path, images = sys.argv[1:]
+    total, different, largest, argmax = compare(tool, path, np.load(images))
+    print(f"{path}: {total} integers, {different} differ ({different / total:.2e}), by {largest} at most; "
+          f"{argmax} images have another argmax")
+
+
+if __name__ == "__main__":
+    main()
