@@ -221,16 +221,18 @@ static void linear_shrinks(void **state) {
 }
 
 /* An empty input counts as omitted, as exporters write it. */
-static void empty_scales_are_omitted(void **state) {
+static void empty_inputs_are_omitted(void **state) {
     (void)state;
-    one_op op = op_of("Resize");
-    add_ramp(&op, 0, SHAPE(1, 1, 1, 2));
-    add_f32(&op, SHAPE(0), (float[]){0});
-    add_f32(&op, SHAPE(0), (float[]){0});
-    add_i64(&op, 4, (int64_t[]){1, 1, 1, 4});
-    run(&op);
-    expect_f32(&op, 0, SHAPE(1, 1, 1, 4), (float[]){-1.25f, -1.25f, 0.5f, 0.5f});
-    op_drop(&op);
+    for (int sizes = 0; sizes < 2; sizes++) {
+        one_op op = op_of("Resize");
+        add_ramp(&op, 0, SHAPE(1, 1, 1, 2));
+        add_f32(&op, SHAPE(0), (float[]){0});
+        add_f32(&op, SHAPE(sizes ? 0 : 4), (float[]){1, 1, 1, 2});
+        add_i64(&op, sizes ? 4 : 0, (int64_t[]){1, 1, 1, 4});
+        run(&op);
+        expect_f32(&op, 0, SHAPE(1, 1, 1, 4), (float[]){-1.25f, -1.25f, 0.5f, 0.5f});
+        op_drop(&op);
+    }
 }
 
 static one_op resize_of(const char *attr, const char *value) {
@@ -329,7 +331,7 @@ int main(void) {
         cmocka_unit_test(linear_asymmetric),
         cmocka_unit_test(linear_scales),
         cmocka_unit_test(linear_shrinks),
-        cmocka_unit_test(empty_scales_are_omitted),
+        cmocka_unit_test(empty_inputs_are_omitted),
         cmocka_unit_test(unsupported_attributes_are_refused),
         cmocka_unit_test(bad_scales_are_refused),
         cmocka_unit_test(bad_sizes_are_refused),
