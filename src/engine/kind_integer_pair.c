@@ -42,7 +42,7 @@ static void add(const pair_state *s, size_t n, const float *a, const float *b, f
     const float lo = r.lo + r.scale.zero_point, hi = r.hi + r.scale.zero_point;
 #pragma omp parallel for simd schedule(static)
     for (size_t i = 0; i < n; i++) {
-        const float y = rintf(fmaf(b[i], b_ratio, fmaf(a[i], a_ratio, fixed)));
+        const float y = rintf(fmaf(a[i], a_ratio, fmaf(b[i], b_ratio, fixed)));
         dst[i] = y < lo ? lo : y > hi ? hi : y;
     }
 }
@@ -50,11 +50,13 @@ static void add(const pair_state *s, size_t n, const float *a, const float *b, f
 static void multiply(const pair_state *s, size_t n, const float *a, const float *b, float *dst) {
     const zq_requantizer r = s->requantizer;
     const float factor = s->a.scale * s->b.scale / r.scale.scale;
+    const float a_zero = s->a.zero_point, b_zero = s->b.zero_point;
     const float lo = r.lo + r.scale.zero_point, hi = r.hi + r.scale.zero_point;
 #pragma omp parallel for simd schedule(static)
     for (size_t i = 0; i < n; i++) {
-        const float product = (a[i] - s->a.zero_point) * (b[i] - s->b.zero_point);
-        const float y = rintf(fmaf(product, factor, r.scale.zero_point));
+        const float product = (a[i] - a_zero) * (b[i] - b_zero);
+        const float scaled = product * factor; /* a statement of its own: it is rounded */
+        const float y = rintf(scaled + r.scale.zero_point);
         dst[i] = y < lo ? lo : y > hi ? hi : y;
     }
 }

@@ -138,8 +138,9 @@ void zq_sink_put_plain(zq_plan *plan, int value, const float *plain);
 
 #define ZQ_KINDS                                                                                             \
     X(integer_conv)                                                                                          \
-    X(integer_gemm) X(integer_pair) X(integer_mean) X(quantize) X(dequantize) X(conv) X(sum) X(activation)   \
-        X(pool) X(gemm) X(plain)
+    X(integer_gemm)                                                                                          \
+    X(integer_pair) X(integer_mean) X(integer_average) X(quantize) X(dequantize) X(conv) X(sum)              \
+        X(activation) X(pool) X(gemm) X(plain)
 
 #define X(symbol) extern const zq_step_kind zq_kind_##symbol;
 ZQ_KINDS
