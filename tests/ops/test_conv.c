@@ -137,7 +137,7 @@ static void conv_3d(void **state) {
 /* ---- geometry */
 
 static zq_geometry geometry_of(one_op *op) {
-    zq_geometry geometry;
+    zq_geometry geometry = {0};
     const zq_shape *weight = op->n_in > 1 ? &op->in[1]->shape : NULL;
     if (infer(op) != ZQ_OK ||
         zq_window_resolve(&op->node, &op->in[0]->shape, weight, &geometry, &op->err) != ZQ_OK)
