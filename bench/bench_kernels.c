@@ -24,7 +24,7 @@ static double now_s(void) {
 }
 
 /* Independent multiply-adds that stay in registers: 256 sums are 16 vectors of AVX-512 or 32 of AVX2. */
-enum { N_SUMS = 256, N_ROUNDS = 2000000 };
+enum { N_SUMS = 256, N_ROUNDS = 500000, N_TRIALS = 10 };
 
 static float multiply_add(float factor) {
     float sums[N_SUMS] = {0};
@@ -37,15 +37,19 @@ static float multiply_add(float factor) {
     return total;
 }
 
+/* The best of some trials: other programs disturb. */
 static double peak_gflops(void) {
+    double best_s = INFINITY;
     float sink = 0;
-    const double start = now_s();
+    for (int trial = 0; trial < N_TRIALS; trial++) {
+        const double start = now_s();
 #pragma omp parallel reduction(+ : sink)
-    sink += multiply_add(0.5f);
-    const double seconds = now_s() - start;
-    if (isnan(sink))
+        sink += multiply_add(0.5f);
+        best_s = fmin(best_s, now_s() - start);
+    }
+    if (isnan(sink)) /* so that the loop isn't optimized away */
         puts("");
-    return 2e-9 * N_SUMS * N_ROUNDS * omp_get_max_threads() / seconds;
+    return 2e-9 * N_SUMS * N_ROUNDS * omp_get_max_threads() / best_s;
 }
 
 typedef struct line {
