@@ -136,11 +136,13 @@ void zq_sink_put_plain(zq_plan *plan, int value, const float *plain);
 /* ---- the kinds, in the order in which they are asked; X(symbol) stands for zq_kind_symbol in
  * engine/kind_*.c. The last one takes any operator, by its definition. */
 
+/* clang-format off */
 #define ZQ_KINDS                                                                                             \
-    X(integer_conv)                                                                                          \
-    X(integer_gemm)                                                                                          \
-    X(integer_pair) X(integer_mean) X(integer_average) X(quantize) X(dequantize) X(conv) X(sum)              \
-        X(activation) X(pool) X(gemm) X(plain)
+    X(integer_conv) X(integer_gemm) X(integer_pair) X(integer_mean) X(integer_average) X(integer_resize)     \
+    X(quantize) X(dequantize)                                                                                \
+    X(conv) X(sum) X(activation) X(pool) X(gemm)                                                             \
+    X(plain)
+/* clang-format on */
 
 #define X(symbol) extern const zq_step_kind zq_kind_##symbol;
 ZQ_KINDS
