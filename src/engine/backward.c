@@ -131,10 +131,12 @@ static bool leads_to_input(const zq_plan *plan, const zq_step *step) {
 static zq_status run_steps(zq_plan *plan, zq_error *err) {
     for (int i = plan->n_steps - 1; i >= 0; i--) {
         zq_step *step = &plan->steps[i];
+        const double start = zq_plan_now_ms();
         for (int k = 0; k < step->n_out; k++)
             settle(plan, step->out[k]);
         if (is_reached(plan, step) && leads_to_input(plan, step))
             ZQ_TRY(step->kind->backward(plan, step, err));
+        step->backward_ms = zq_plan_now_ms() - start;
     }
     return ZQ_OK;
 }

@@ -85,3 +85,8 @@ double zq_plan_node_ms(const zq_plan *plan, int node) {
     const zq_step *step = step_of(plan, node);
     return step != NULL && step->node == node ? step->ms : 0;
 }
+
+double zq_plan_node_backward_ms(const zq_plan *plan, int node) {
+    const zq_step *step = step_of(plan, node);
+    return step != NULL && step->node == node ? step->backward_ms : 0;
+}

@@ -90,4 +90,7 @@ const char *zq_plan_kernel(const zq_plan *plan, int node);
 /* Wall time of each node in the last forward, milliseconds; 0 where nothing ran. */
 double zq_plan_node_ms(const zq_plan *plan, int node);
 
+/* The same for the last zq_plan_backward. */
+double zq_plan_node_backward_ms(const zq_plan *plan, int node);
+
 #endif

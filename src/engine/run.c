@@ -5,18 +5,18 @@
 
 #include <time.h>
 
-static double now_ms(void) {
+double zq_plan_now_ms(void) {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
     return (double)time.tv_sec * 1e3 + (double)time.tv_nsec * 1e-6;
 }
 
 static zq_status run(zq_plan *plan, zq_step *step, const zq_plan_override *override, zq_error *err) {
-    const double start = now_ms();
+    const double start = zq_plan_now_ms();
     const zq_status status =
         override == NULL ? step->kind->forward(plan, step, err)
                          : step->kind->override(plan, step, override->n_variants, override->weights, err);
-    step->ms = now_ms() - start;
+    step->ms = zq_plan_now_ms() - start;
     return status;
 }
 

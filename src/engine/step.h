@@ -42,9 +42,9 @@ typedef struct zq_step {
     int *in, *out; /* values; constants aren't listed; owned */
     void *state;   /* the kind's own, owned */
     size_t scratch_bytes;
-    char kernel[112]; /* for inspection */
-    double ms;        /* of the last forward */
-    bool disturbed;   /* its outputs stem from replaced weights */
+    char kernel[112];       /* for inspection */
+    double ms, backward_ms; /* of the last forward and backward */
+    bool disturbed;         /* its outputs stem from replaced weights */
 } zq_step;
 
 struct zq_step_kind {
@@ -81,6 +81,9 @@ struct zq_plan {
     double *sums;   /* [n_images, 2, channels] of the widest value, for statistics */
     bool ran;       /* the values are those of the last forward */
 };
+
+/* A clock for the times of steps. */
+double zq_plan_now_ms(void);
 
 /* ---- for match */
 
