@@ -14,9 +14,8 @@
 /* Neither is a factor, or a size, that networks like. */
 static const int64_t BATCHES[2] = {5, 7};
 
-/* A file from a stranger may ask for constants of any size. */
-static const int64_t MOST_ELEMENTS = (int64_t)1 << 26; /* of one constant */
-static const int64_t MOST_TOGETHER = (int64_t)1 << 27;
+/* A file from a stranger may ask for constants of any size: what goes beyond these sums is left to run. */
+static const int64_t MOST_ELEMENTS = (int64_t)1 << 27;
 static const double MOST_MACS = 1e9; /* of one node */
 
 /* What is known of a value before any image is seen. */
@@ -30,10 +29,11 @@ typedef struct folding {
     zq_graph *graph;
     int n_walks;
     zq_walk walks[2];
-    knowledge *known; /* [n_values] */
-    bool *evaluated;  /* [n_nodes] */
-    bool *needed;     /* [n_values] some graph output depends on it, evaluated nodes left out */
-    int64_t n_elements;
+    knowledge *known;   /* [n_values] */
+    bool *evaluated;    /* [n_nodes] */
+    bool *needed;       /* [n_values] some graph output depends on it, evaluated nodes left out */
+    int64_t n_elements; /* computed so far */
+    double n_macs;
     bool refused; /* the network reads the batch size in a way that can't be kept */
 } folding;
 
@@ -43,20 +43,24 @@ static bool small_enough(folding *fold, int n) {
     const zq_node *node = &fold->graph->nodes[n];
     const zq_walk *walk = &fold->walks[fold->n_walks - 1]; /* the larger batch */
     int64_t n_elements = 0;
+    double n_macs = 0;
     for (int o = 0; o < node->n_outputs; o++) {
         const int64_t count = node->outputs[o] >= 0 ? zq_shape_count(&walk->out[o]->shape) : 0;
-        if (count > MOST_ELEMENTS)
+        if (count > MOST_ELEMENTS - n_elements)
             return false;
         n_elements += count;
     }
     if (node->op->macs != NULL) {
         const zq_io io = {
             .node = node, .n_in = node->n_inputs, .n_out = node->n_outputs, .in = walk->in, .out = walk->out};
-        if (node->op->macs(&io) > MOST_MACS)
-            return false;
+        n_macs = node->op->macs(&io) * fold->n_walks;
     }
-    fold->n_elements += n_elements * fold->n_walks;
-    return fold->n_elements <= MOST_TOGETHER;
+    n_elements *= fold->n_walks;
+    if (n_elements > MOST_ELEMENTS - fold->n_elements || n_macs > MOST_MACS - fold->n_macs)
+        return false;
+    fold->n_elements += n_elements;
+    fold->n_macs += n_macs;
+    return true;
 }
 
 /* *known_out is what evaluating the node would give. */

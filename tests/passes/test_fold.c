@@ -360,10 +360,13 @@ static void test_huge_constants_are_left_alone(void **state) {
     const int target = build_i64(graph, "target", INTS(30000, 30000));
     const int huge = build_node(graph, "Expand", "huge", VALUES(c, target));
     const int mean = build_node(graph, "ReduceMean", "mean", VALUES(huge));
-    build_output(graph, build_node(graph, "Add", "y", VALUES(x, mean)));
+    const int y = build_node(graph, "Add", "y", VALUES(x, mean));
+    const int small = build_node(graph, "Mul", "small", VALUES(c, c)); /* still computed */
+    build_output(graph, build_node(graph, "Add", "z", VALUES(y, small)));
     build_done(graph);
     fold_ok(graph, NULL);
-    assert_int_equal(graph->n_nodes, 3);
+    assert_int_equal(graph->n_nodes, 4);
+    assert_non_null(value_of(graph, "small")->constant);
     zq_graph_drop(graph);
 }
 

@@ -431,10 +431,10 @@ static void test_arithmetic_behind_conv(void **state) {
 
 static void test_other_arithmetic_stays(void **state) {
     (void)state;
-    const zq_shape shapes[] = {SHAPE(5), SHAPE(4, 5, 5), SHAPE(1, 1, 4, 1, 1), SHAPE(2, 1, 1, 1)};
+    const zq_shape shapes[] = {SHAPE(4), SHAPE(4, 5, 4), SHAPE(1, 1, 4, 1, 1), SHAPE(2, 1, 1, 1)};
     for (size_t k = 0; k < COUNT_OF(shapes); k++) {
         zq_graph *graph = zq_graph_new();
-        const int x = build_input(graph, "x", SHAPE(k < 2 ? -1 : 1, 3, 5, 5));
+        const int x = build_input(graph, "x", SHAPE(k < 2 ? -1 : 1, 3, 5, 4));
         const int c = conv(graph, "c", x, 3, 4, 1, 1);
         build_output(
             graph, build_node(graph, "Mul", "y", VALUES(c, build_random(graph, "k", shapes[k], seed, 1, 2))));
@@ -472,6 +472,18 @@ static void test_arithmetic_moves_stats(void **state) {
         assert_true(fabs(stats->mean[c] - by * number("y", BETA, c)) < 1e-6);
         assert_true(fabs(stats->std[c] + by * fabs(number("y", GAMMA, c))) < 1e-6);
     }
+    zq_graph_drop(graph);
+}
+
+static void test_arithmetic_on_a_shared_value_stays(void **state) {
+    (void)state;
+    zq_graph *graph = zq_graph_new();
+    const int x = build_input(graph, "x", SHAPE(-1, 3, 5, 5)), c = conv(graph, "c", x, 3, 4, 1, 1);
+    const int k = build_random(graph, "k", SHAPE(4, 1, 1), seed, 1, 2);
+    build_output(graph, build_node(graph, "Mul", "y", VALUES(c, k)));
+    build_output(graph, relu(graph, "r", c));
+    simplify_same(graph);
+    assert_int_equal(graph->n_nodes, 3);
     zq_graph_drop(graph);
 }
 
@@ -650,6 +662,7 @@ int main(void) {
         cmocka_unit_test(test_other_arithmetic_stays),
         cmocka_unit_test(test_division_by_zero_stays),
         cmocka_unit_test(test_arithmetic_moves_stats),
+        cmocka_unit_test(test_arithmetic_on_a_shared_value_stays),
         cmocka_unit_test(test_double_reader),
         cmocka_unit_test(test_copies_go),
         cmocka_unit_test(test_copies_that_are_outputs),

@@ -84,7 +84,7 @@ static inline zq_status evaluate(const zq_graph *graph, int64_t n_images, uint64
 static inline void assert_same_outputs(zq_graph *a, zq_graph *b, int64_t n_images, uint64_t seed,
                                        double tolerance) {
     zq_error err = {0};
-    evaluation done_a, done_b;
+    evaluation done_a = {0}, done_b = {0};
     if (evaluate(a, n_images, seed, &done_a, &err) != ZQ_OK ||
         evaluate(b, n_images, seed, &done_b, &err) != ZQ_OK)
         fail_msg("%s", err.text);
