@@ -3,6 +3,7 @@
 #include "passes/affine.h"
 #include "passes/fold_bn.h"
 #include "passes/fold_channel.h"
+#include "passes/head.h"
 #include "passes/match.h"
 #include "passes/passes.h"
 #include "passes/walk.h"
@@ -141,5 +142,8 @@ zq_status zq_simplify(zq_graph *graph, zq_simplify_counts *counts_out, zq_error 
     ZQ_TRY(fold_affine_maps(graph, counts_out, err));
     ZQ_TRY(zq_graph_sort(graph, err));
     ZQ_TRY(zq_graph_clean(graph, err));
-    return zq_walk_settle(graph, err);
+    ZQ_TRY(zq_walk_settle(graph, err));
+    bool changed;
+    ZQ_TRY(zq_head_rewrite(graph, &changed, err));
+    return changed ? zq_walk_settle(graph, err) : ZQ_OK;
 }
