@@ -301,14 +301,14 @@ static zq_status declare_outputs(reader *read) {
     return ZQ_OK;
 }
 
-/* Value indices of names ("" is -1). */
+/* Value indices of names; no value is named "", so that gives -1: omitted. */
 static zq_status find_values(reader *read, const Onnx__NodeProto *proto, size_t n, char **names,
                              int **found_out, int *n_out) {
     int *found = zq_alloc(n, sizeof *found);
     if (found == NULL)
         return zq_fail_memory(read->err);
     for (size_t i = 0; i < n; i++) {
-        found[i] = names[i][0] == '\0' ? -1 : zq_graph_find_value(read->graph, names[i]);
+        found[i] = zq_graph_find_value(read->graph, names[i]);
         if (found[i] < 0 && names[i][0] != '\0') {
             zq_free(found);
             return zq_fail(read->err, ZQ_ERR_FORMAT,

@@ -254,6 +254,9 @@ static void test_batch_normalization(void **state) {
     /* nobody may read what only training computes */
     add_node(&graph, "Relu", "m1", "z", NULL);
     refuse(&graph, 7, ZQ_ERR_FORMAT, "'m1'");
+    graph = batch_normalization("y,m1", &attrs);
+    add_value_info(&graph, 12, "m1", 1, -1, NULL);
+    refuse(&graph, 7, ZQ_ERR_FORMAT, "output 'm1', which no node provides");
     attr_int(&training, "training_mode", 1);
     graph = batch_normalization("y", &training);
     refuse(&graph, 14, ZQ_ERR_UNSUPPORTED, "model.eval()");

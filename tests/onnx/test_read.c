@@ -215,6 +215,22 @@ static void test_free_dimensions(void **state) {
     (void)state;
 }
 
+/* One input with a fixed batch fixes it for all. */
+static void test_batch_of_all_inputs(void **state) {
+    static const int64_t fixed[] = {1, 2}, free_batch[] = {-1, 2};
+    for (int k = 0; k < 4; k++) {
+        message graph = {0};
+        add_value_info(&graph, 11, "x", 1, 2, k & 1 ? free_batch : fixed);
+        add_value_info(&graph, 11, "z", 1, 2, k & 2 ? free_batch : fixed);
+        add_value_info(&graph, 12, "y", 1, -1, NULL);
+        add_node(&graph, "Add", "x,z", "y", NULL);
+        zq_graph *read = read_good(&graph, 13);
+        assert_int_equal(read->free_batch, k == 3);
+        zq_graph_drop(read);
+    }
+    (void)state;
+}
+
 static void test_outputs(void **state) {
     message graph = {0};
     const int64_t in[] = {1, 2};
@@ -350,6 +366,7 @@ int main(void) {
         cmocka_unit_test(test_duplicates),
         cmocka_unit_test(test_inputs),
         cmocka_unit_test(test_free_dimensions),
+        cmocka_unit_test(test_batch_of_all_inputs),
         cmocka_unit_test(test_outputs),
         cmocka_unit_test(test_optional_inputs),
         cmocka_unit_test(test_constants),

@@ -43,8 +43,8 @@ static zq_node *add(zq_graph *graph, const char *op, const char *name, int n_inp
 
 static Onnx__ModelProto *write_model(const zq_graph *graph, int n_properties,
                                      const zq_onnx_property *properties) {
-    unsigned char *bytes;
-    size_t n_bytes;
+    unsigned char *bytes = NULL;
+    size_t n_bytes = 0;
     uint64_t n_written = 0, n_measured = 0;
     zq_error err = {0};
     if (zq_onnx_write(graph, path, n_properties, properties, &n_written, &err) != ZQ_OK ||
