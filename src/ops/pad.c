@@ -62,10 +62,14 @@ static zq_status read_pads(const zq_io *io, int64_t pads[2 * ZQ_MAX_RANK], zq_er
     return ZQ_OK;
 }
 
+static int64_t cut_of(int64_t pad) {
+    return pad < 0 ? -pad : 0;
+}
+
 static zq_status check_pad(const zq_io *io, int axis, int64_t before, int64_t behind, zq_error *err) {
     char text[ZQ_NODE_TEXT];
     const mode mode = ((const params *)io->node->params)->mode;
-    const int64_t size = io->in[0]->shape.dims[axis], most = mode == REFLECT ? size - 1 : ZQ_MAX_ELEMENTS;
+    const int64_t size = io->in[0]->shape.dims[axis];
     if (before > ZQ_MAX_ELEMENTS || behind > ZQ_MAX_ELEMENTS)
         return zq_fail(err, ZQ_ERR_LIMIT,
                        "%s: pads dimension %d by more than the %" PRId64 " elements supported",
@@ -74,10 +78,11 @@ static zq_status check_pad(const zq_io *io, int axis, int64_t before, int64_t be
         return zq_fail(err, ZQ_ERR_FORMAT,
                        "%s: would cut more off dimension %d than its %" PRId64 " elements",
                        zq_node_text(io->node, text), axis, size);
-    if (before > most || behind > most || (mode == EDGE && size == 0 && (before > 0 || behind > 0)))
+    const int64_t left = size - cut_of(before) - cut_of(behind), more = before > behind ? before : behind;
+    if (more > 0 && (mode == REFLECT ? more >= left : mode == EDGE && left == 0))
         return zq_fail(err, ZQ_ERR_FORMAT,
                        "%s: dimension %d has %" PRId64 " elements, too few to pad with them",
-                       zq_node_text(io->node, text), axis, size);
+                       zq_node_text(io->node, text), axis, left);
     return ZQ_OK;
 }
 
@@ -105,9 +110,9 @@ static zq_box inner_box(const zq_io *io, const int64_t *pads, int64_t *src_offse
     *src_offset = *dst_offset = 0;
     for (int d = 0; d < src->rank; d++) {
         const int64_t before = pads[d], behind = pads[src->rank + d];
-        *src_offset += (before < 0 ? -before : 0) * box.src_steps[d];
+        *src_offset += cut_of(before) * box.src_steps[d];
         *dst_offset += (before > 0 ? before : 0) * box.dst_steps[d];
-        box.dims[d] += (before < 0 ? before : 0) + (behind < 0 ? behind : 0);
+        box.dims[d] -= cut_of(before) + cut_of(behind);
     }
     return box;
 }
@@ -123,6 +128,7 @@ static void fill(zq_tensor *dst, const zq_tensor *value) {
 
 /* ---- modes reflect and edge: each dimension says where its elements come from */
 
+/* Position in 0..size-1 for a position around it. */
 static int64_t source_of(mode mode, int64_t i, int64_t size) {
     if (mode == EDGE)
         return i < 0 ? 0 : i >= size ? size - 1 : i;
@@ -141,7 +147,10 @@ static int64_t source_index(const repeat *r, int64_t i) {
     const zq_shape *src = &r->io->in[0]->shape, *dst = &r->io->out[0]->shape;
     int64_t index = 0;
     for (int d = dst->rank - 1; d >= 0; d--) {
-        index += source_of(r->mode, i % dst->dims[d] - r->pads[d], src->dims[d]) * r->src_steps[d];
+        const int64_t before = r->pads[d], cut = cut_of(before); /* what is cut off isn't reflected */
+        const int64_t left = src->dims[d] - cut - cut_of(r->pads[dst->rank + d]);
+        const int64_t at = i % dst->dims[d] - (before > 0 ? before : 0);
+        index += (cut + source_of(r->mode, at, left)) * r->src_steps[d];
         i /= dst->dims[d];
     }
     return index;

@@ -292,6 +292,13 @@ static void negative_pads_cut(void **state) {
     expect_f32(&edge, 0, SHAPE(1, 3), (float[]){2, 3, 3});
     op_drop(&edge);
 
+    one_op reflect = pad_of("reflect", (int64_t[]){0, -1, -1, 1});
+    run(&reflect);
+    expect_f32(&reflect, 0, SHAPE(1, 3), (float[]){2, 3, 2});
+    run_backward(&reflect, 1, (float[]){5, 6, 7});
+    expect_gradient(&reflect, 0, (float[]){0, 12, 6, 0, 0, 0});
+    op_drop(&reflect);
+
     one_op all = pad_of("constant", (int64_t[]){0, 2, 0, -3});
     run(&all);
     expect_f32(&all, 0, SHAPE(2, 2), (float[]){0, 0, 0, 0});
@@ -302,6 +309,10 @@ static void bad_pads_are_refused(void **state) {
     (void)state;
     one_op deep = pad_of("reflect", (int64_t[]){0, 3, 0, 0});
     expect_refused(&deep, ZQ_ERR_FORMAT, "dimension 1 has 3 elements, too few to pad with them");
+    one_op rest = pad_of("reflect", (int64_t[]){0, -1, 0, 2});
+    expect_refused(&rest, ZQ_ERR_FORMAT, "dimension 1 has 2 elements, too few to pad with them");
+    one_op nothing = pad_of("edge", (int64_t[]){0, -3, 0, 2});
+    expect_refused(&nothing, ZQ_ERR_FORMAT, "dimension 1 has 0 elements, too few to pad with them");
     one_op cut = pad_of("constant", (int64_t[]){-1, 0, -2, 0});
     expect_refused(&cut, ZQ_ERR_FORMAT, "would cut more off dimension 0 than its 2 elements");
     one_op huge = pad_of("constant", (int64_t[]){INT64_MAX, 0, INT64_MAX, 0});
