@@ -152,10 +152,15 @@ static zq_status backward(zq_plan *plan, zq_step *step, zq_error *err) {
 }
 
 /* The group's convolution is kept: sensitivities ask for the same number of variants again and again. */
-static zq_status make_group(zq_plan *plan, conv_state *state, int n_variants, zq_error *err) {
+static zq_status make_group(zq_plan *plan, const zq_node *node, conv_state *state, int n_variants,
+                            zq_error *err) {
     group *group = &state->group;
+    char text[ZQ_NODE_TEXT];
     if (group->n_variants == n_variants)
         return ZQ_OK;
+    if (state->window.n_images % n_variants != 0)
+        return zq_fail(err, ZQ_ERR_UNSUPPORTED, "%s takes %lld images, which %d variants can't share",
+                       zq_node_text(node, text), (long long)state->window.n_images, n_variants);
     drop_group(group);
     zq_window window = state->window;
     zq_dnn_conv_options options = conv_options(plan, state);
@@ -172,7 +177,7 @@ static zq_status make_group(zq_plan *plan, conv_state *state, int n_variants, zq
 static zq_status override(zq_plan *plan, zq_step *step, int n_variants, const float *const *weights,
                           zq_error *err) {
     conv_state *state = step->state;
-    ZQ_TRY(make_group(plan, state, n_variants, err));
+    ZQ_TRY(make_group(plan, &plan->graph->nodes[step->node], state, n_variants, err));
     const size_t n_src = plan->slots[step->in[0]].n / (size_t)n_variants;
     const size_t n_dst = plan->slots[step->out[0]].n / (size_t)n_variants;
     for (int k = 0; k < n_variants; k++) {
