@@ -14,13 +14,13 @@
 /* Neither is a factor, or a size, that networks like. */
 static const int64_t BATCHES[2] = {5, 7};
 
-/* A file from a stranger may ask for constants of any size: what goes beyond these sums is left to run. */
-static const int64_t MOST_ELEMENTS = (int64_t)1 << 27;
-static const double MOST_MACS = 1e9; /* of one node */
+/* A small file from a stranger may ask for large constants: what goes beyond these bounds is left to run. */
+static const int64_t EXTRA_ELEMENTS = (int64_t)1 << 24, TIMES_FILE = 4; /* and so often the file's own */
+static const double MOST_MACS = 1e9;
 
 /* What is known of a value before any image is seen. */
 typedef enum knowledge {
-    COMPUTED, /* nothing but its shape */
+    COMPUTED = 0, /* nothing but its shape */
     CONSTANT,
     BATCHED, /* its elements, for each batch size */
 } knowledge;
@@ -29,11 +29,11 @@ typedef struct folding {
     zq_graph *graph;
     int n_walks;
     zq_walk walks[2];
-    knowledge *known;   /* [n_values] */
-    bool *evaluated;    /* [n_nodes] */
-    bool *needed;       /* [n_values] some graph output depends on it, evaluated nodes left out */
-    int64_t n_elements; /* computed so far */
-    double n_macs;
+    knowledge *known;      /* [n_values] */
+    bool *evaluated;       /* [n_nodes] */
+    bool *needed;          /* [n_values] some graph output depends on it, evaluated nodes left out */
+    int64_t elements_left; /* that may be computed */
+    double macs_left;
     bool refused; /* the network reads the batch size in a way that can't be kept */
 } folding;
 
@@ -46,7 +46,7 @@ static bool small_enough(folding *fold, int n) {
     double n_macs = 0;
     for (int o = 0; o < node->n_outputs; o++) {
         const int64_t count = node->outputs[o] >= 0 ? zq_shape_count(&walk->out[o]->shape) : 0;
-        if (count > MOST_ELEMENTS - n_elements)
+        if (count > fold->elements_left - n_elements)
             return false;
         n_elements += count;
     }
@@ -56,10 +56,10 @@ static bool small_enough(folding *fold, int n) {
         n_macs = node->op->macs(&io) * fold->n_walks;
     }
     n_elements *= fold->n_walks;
-    if (n_elements > MOST_ELEMENTS - fold->n_elements || n_macs > MOST_MACS - fold->n_macs)
+    if (n_elements > fold->elements_left || n_macs > fold->macs_left)
         return false;
-    fold->n_elements += n_elements;
-    fold->n_macs += n_macs;
+    fold->elements_left -= n_elements;
+    fold->macs_left -= n_macs;
     return true;
 }
 
@@ -312,8 +312,13 @@ static zq_status start(folding *fold, zq_error *err) {
     zq_status status = ZQ_OK;
     if (fold->known == NULL || fold->needed == NULL || fold->evaluated == NULL || shapes == NULL)
         status = zq_fail_memory(err);
+    fold->elements_left = EXTRA_ELEMENTS;
+    fold->macs_left = MOST_MACS;
     for (int v = 0; v < graph->n_values && status == ZQ_OK; v++)
-        fold->known[v] = graph->values[v].constant != NULL ? CONSTANT : COMPUTED;
+        if (graph->values[v].constant != NULL) {
+            fold->known[v] = CONSTANT;
+            fold->elements_left += TIMES_FILE * zq_shape_count(&graph->values[v].shape);
+        }
     for (int w = 0; w < fold->n_walks && status == ZQ_OK; w++) {
         for (int i = 0; i < graph->n_inputs; i++) {
             shapes[i] = graph->values[graph->inputs[i]].shape;

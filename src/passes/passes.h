@@ -18,28 +18,30 @@ zq_status zq_infer_batch(zq_graph *graph, int64_t n_images, int64_t height, int6
 
 /* Evaluates every node whose inputs are constants, Shape included, and replaces it by a constant. With a free
  * batch it does so for two batch sizes and compares: what differs depends on the batch; a Reshape target made
- * of it gets 0 or -1 in that place, anything else that reads it is refused with a sentence. Sets the shape of
- * every value (batch 1). input_shapes: "NAME=1,3,224,224;..." fixes free dimensions (a leading 1 where the
- * file's batch is free keeps it free); NULL: none. A free dimension other than the batch that nothing fixes
- * is refused with the option that fixes it. */
+ * of it gets 0 or -1 in that place, Resize sizes become scales, anything else that reads it is refused with a
+ * sentence. A network that works for one image only (or is refused, while input_shapes asks for one) loses
+ * its free batch. Sets the shape of every value (batch 1); graph inputs keep -1 for a free batch.
+ * input_shapes: "NAME=1,3,224,224;..." fixes free dimensions (a leading 1 where the file's batch is free
+ * keeps it free); NULL: none. A free dimension other than the batch that nothing fixes is refused with the
+ * option that fixes it. */
 zq_status zq_fold_constants(zq_graph *graph, const char *input_shapes, zq_error *err);
 
 /* What zq_simplify found and did. */
 typedef struct zq_simplify_counts {
     int bn_total;    /* BatchNormalization nodes in the file */
-    int bn_folded;   /* folded into the Conv, ConvTranspose, Gemm or MatMul before them */
-    int bn_affine;   /* others: now a depthwise 1x1 convolution */
+    int bn_folded;   /* folded into the Conv, Gemm or MatMul before them */
+    int bn_affine;   /* others: now a depthwise 1x1 convolution (or Mul and Add) */
     int bn_absorbed; /* of these, folded into the convolution behind them because that is exact */
 } zq_simplify_counts;
 
 /* After zq_fold_constants: removes Identity, Dropout and dead nodes; folds BatchNormalization behind a
  * weighted node (the node's output then carries stats: mean beta, std |gamma|); turns any other
- * BatchNormalization on a 4-D value into a depthwise 1x1 Conv, exact, whose input carries stats (mean mu, std
- * sqrt(var + epsilon)), or folds it into the following convolution where that is exact (single consumer, and
- * no zero padding or no shift). Brings MatMul with a constant and a following Add of a constant vector
- * together as Gemm where the input is 2-D, and Conv followed by a per-channel constant Mul/Add/Sub/Div into
- * the Conv. Values keep their names where they live on. Refuses NaN or infinite weights and negative
- * variances. */
+ * BatchNormalization on a 3-D to 5-D value into a depthwise 1x1 Conv (on others: Mul and Add), exact, whose
+ * input carries stats (mean mu, std sqrt(var + epsilon)), or folds it into the following convolution where
+ * that is exact (single consumer, and no zero padding or no shift). Brings MatMul with a constant and a
+ * following Add of a constant vector together as Gemm where the input is 2-D, and Conv followed by a
+ * per-channel constant Mul/Add/Sub/Div into the Conv. Values keep their names where they live on. Refuses NaN
+ * or infinite weights and negative variances. */
 zq_status zq_simplify(zq_graph *graph, zq_simplify_counts *counts_out, zq_error *err);
 
 #endif
