@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Operators that only move elements, in any memory order: Concat, Split, Slice, Pad with a constant, and
- * chains of Reshape, Transpose and the like as one step (a channel shuffle is Reshape, Transpose, Reshape).
- */
+/* Operators that only move elements, in any memory order: Concat, Split, Slice, Gather of one index, Pad with
+ * a constant, and chains of Reshape, Transpose and the like as one step (a channel shuffle is Reshape,
+ * Transpose, Reshape). */
 #include "base/memory.h"
 #include "engine/strided.h"
 #include "graph/op.h"
@@ -172,7 +172,7 @@ static bool match_parts(zq_plan *plan, zq_step *step, int64_t axis, int whole, i
     return true;
 }
 
-/* ---- Slice and Pad */
+/* ---- Slice, Gather and Pad */
 
 static const zq_tensor *constant_input(const zq_plan *plan, const zq_node *node, int i) {
     return i < node->n_inputs && node->inputs[i] >= 0 ? plan->slots[node->inputs[i]].constant : NULL;
@@ -206,10 +206,27 @@ static bool slice_view(const zq_plan *plan, const zq_node *node, zq_view *view) 
     return true;
 }
 
+/* Gather of one index: a slice without its dimension. */
+static bool gather_view(const zq_plan *plan, const zq_node *node, zq_view *view) {
+    const zq_tensor *index = constant_input(plan, node, 1);
+    int64_t axis;
+    if (index == NULL || zq_shape_count(&index->shape) != 1 || !axis_of(node, view->rank, 0, &axis))
+        return false;
+    int64_t at = zq_tensor_item_i64(index, 0);
+    at += at < 0 ? view->extent[axis] : 0;
+    if (at < 0 || at >= view->extent[axis])
+        return false;
+    view->offset += at * view->stride[axis];
+    view->extent[axis] = 1;
+    return true;
+}
+
+/* Slice or Gather */
 static bool match_slice(zq_plan *plan, const zq_node *node, zq_step *step, bool *matched) {
     zq_view src = zq_view_of(&plan->slots[node->inputs[0]]);
     const zq_view dst = zq_view_of(&plan->slots[node->outputs[0]]);
-    *matched = plan->slots[node->outputs[0]].n > 0 && slice_view(plan, node, &src);
+    *matched = plan->slots[node->outputs[0]].n > 0 &&
+               (is_op(node, "Slice") ? slice_view(plan, node, &src) : gather_view(plan, node, &src));
     if (!*matched)
         return true;
     move_state *state = new_state(step, 1);
@@ -275,7 +292,7 @@ static bool try_match(zq_plan *plan, int at, zq_step *step, int *view_source, bo
     const int rank = plan->slots[node->inputs[0]].shape.rank;
     if (is_view_node(plan, node))
         return match_view(plan, at, step, view_source, matched);
-    if (is_op(node, "Slice"))
+    if (is_op(node, "Slice") || is_op(node, "Gather"))
         return match_slice(plan, node, step, matched);
     if (is_op(node, "Pad"))
         return match_pad(plan, node, step, matched);

@@ -143,7 +143,7 @@ void zq_sink_put_plain(zq_plan *plan, int value, const float *plain);
 #define ZQ_KINDS                                                                                             \
     X(integer_conv) X(integer_gemm) X(integer_pair) X(integer_mean) X(integer_average) X(integer_resize)     \
     X(quantize) X(dequantize)                                                                                \
-    X(affine) X(conv) X(sum) X(activation) X(pair) X(mean) X(pool) X(gemm) X(move)                           \
+    X(affine) X(conv) X(sum) X(activation) X(pair) X(mean) X(pool) X(gemm) X(resize) X(move)                 \
     X(plain)
 /* clang-format on */
 

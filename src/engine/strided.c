@@ -165,11 +165,16 @@ static void copy_plane(const zq_copy *copy, int64_t index, const float *src, boo
         dst += index % copy->extent[i] * copy->dst_stride[i];
         index /= copy->extent[i];
     }
-    const int64_t n_rows = rank >= 2 ? copy->extent[rank - 2] : 1, n = rank >= 1 ? copy->extent[rank - 1] : 1;
-    for (int64_t row = 0; row < n_rows; row++)
-        copy_row(n, rank >= 1 ? copy->src_stride[rank - 1] : 1, rank >= 1 ? copy->dst_stride[rank - 1] : 1,
-                 src + (rank >= 2 ? row * copy->src_stride[rank - 2] : 0), add,
-                 dst + (rank >= 2 ? row * copy->dst_stride[rank - 2] : 0));
+    int row = rank - 2, column = rank - 1; /* the longer one is the inner loop */
+    if (rank >= 2 && copy->extent[row] > copy->extent[column]) {
+        row = rank - 1;
+        column = rank - 2;
+    }
+    const int64_t n_rows = rank >= 2 ? copy->extent[row] : 1, n = rank >= 1 ? copy->extent[column] : 1;
+    for (int64_t i = 0; i < n_rows; i++)
+        copy_row(n, rank >= 1 ? copy->src_stride[column] : 1, rank >= 1 ? copy->dst_stride[column] : 1,
+                 src + (rank >= 2 ? i * copy->src_stride[row] : 0), add,
+                 dst + (rank >= 2 ? i * copy->dst_stride[row] : 0));
 }
 
 void zq_copy_run(const zq_copy *copy, const float *src, bool add, float *dst) {

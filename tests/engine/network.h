@@ -182,6 +182,23 @@ static inline int network_slice(network *net, int x, int64_t axis, int64_t start
     return network_op(net, "Slice", 5, in);
 }
 
+static inline int network_gather(network *net, int x, int64_t axis, int64_t index) {
+    int y;
+    const int node = network_node(net, "Gather", 2, (const int[]){x, network_ints(net, -1, &index)}, 1, &y);
+    assert_true(zq_node_set_int(&net->graph->nodes[node], "axis", axis));
+    network_parse(net, node);
+    return y;
+}
+
+static inline int network_resize(network *net, int x, const char *mode, const float scales[4]) {
+    int y;
+    const int in[] = {x, -1, network_floats(net, 4, scales)};
+    const int node = network_node(net, "Resize", 3, in, 1, &y);
+    assert_true(zq_node_set_string(&net->graph->nodes[node], "mode", mode));
+    network_parse(net, node);
+    return y;
+}
+
 static inline int network_pad(network *net, int x, const int64_t pads[8]) {
     return network_binary(net, "Pad", x, network_ints(net, 8, pads));
 }

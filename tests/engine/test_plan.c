@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-enum { N_NETWORKS = 40, N_IMAGES = 4 };
+enum { N_NETWORKS = 200, N_IMAGES = 4 };
 
 typedef struct block {
     int value;
@@ -122,7 +122,22 @@ static block add_pool(network *net, block x) {
 }
 
 static block add_movement(network *net, block x) {
-    switch (draw(net, 3)) {
+    int parts[2];
+    switch (draw(net, 5)) {
+    case 3:
+        x.value =
+            network_resize(net, x.value, draw(net, 2) ? "linear" : "nearest", (const float[]){1, 1, 2, 1.5f});
+        x.h *= 2;
+        x.w = x.w * 3 / 2;
+        break;
+    case 4: /* the channel shuffle of networks that index its halves */
+        if (x.c % 2 != 0)
+            break;
+        x.value = network_reshape(net, x.value, 5, (const int64_t[]){0, x.c / 2, 2, x.h, x.w});
+        parts[0] = network_gather(net, x.value, 2, 0);
+        parts[1] = network_unary(net, "Relu", network_gather(net, x.value, 2, -1));
+        x.value = network_concat(net, 2, parts, 1);
+        break;
     case 0:
         x.value = network_pad(net, x.value, (const int64_t[]){0, 0, 1, 0, 0, 2, 0, 1});
         x.c += 2;
@@ -508,12 +523,72 @@ static void statistics_are_those_of_the_channels(void **state) {
     }
 }
 
+/* ---- failures */
+
+/* Every allocation fails once: a status, no crash and no leak. */
+static void planning_survives_every_failed_allocation(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= 6; seed++) {
+        network net = random_network(seed);
+        zq_status status = ZQ_ERR_MEMORY;
+        for (long n = 1; status != ZQ_OK && n < 5000; n++) {
+            zq_plan *plan = NULL;
+            zq_alloc_fail_at(n);
+            status = zq_plan_new(net.graph, &fast_gradient, &plan, NULL);
+            zq_alloc_fail_at(0);
+            assert_true(status == ZQ_OK || status == ZQ_ERR_MEMORY);
+            assert_true((status == ZQ_OK) == (plan != NULL));
+            zq_plan_drop(plan);
+        }
+        assert_int_equal(status, ZQ_OK);
+        zq_graph_drop(net.graph);
+    }
+}
+
+static void an_integer_input_is_refused(void **state) {
+    (void)state;
+    network net = network_new(1);
+    const int x = network_input(&net, 3, 4, 4);
+    assert_true(zq_graph_add_output(net.graph, network_unary(&net, "Relu", x)));
+    net.graph->values[x].dtype = ZQ_U8;
+    zq_plan *plan = NULL;
+    zq_error err = {0};
+    assert_int_equal(zq_plan_new(net.graph, &fast, &plan, &err), ZQ_ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.text, "'input' holds uint8"));
+    assert_null(plan);
+    zq_graph_drop(net.graph);
+}
+
+static void replacing_weights_says_what_is_wrong(void **state) {
+    (void)state;
+    network net = network_new(1);
+    const conv_shape s = {.c_in = 3, .c_out = 4, .kernel = 1, .stride = 1, .groups = 1};
+    const int y = network_conv(&net, network_input(&net, 3, 4, 4), &s);
+    assert_true(zq_graph_add_output(net.graph, network_unary(&net, "Relu", y)));
+    zq_plan *plan = new_plan(&net, &fast_keep);
+    zq_error err = {0};
+    const float *weights[3] = {0};
+    const zq_plan_override early = {.node = 0, .n_variants = 1, .weights = weights};
+    assert_int_equal(zq_plan_forward_override(plan, &early, &err), ZQ_ERR_INTERNAL);
+    run(plan, &net);
+    const zq_plan_override uneven = {.node = 0, .n_variants = 3, .weights = weights};
+    assert_int_equal(zq_plan_forward_override(plan, &uneven, &err), ZQ_ERR_USAGE);
+    const zq_plan_override relu = {.node = 1, .n_variants = 1, .weights = weights};
+    assert_int_equal(zq_plan_forward_override(plan, &relu, &err), ZQ_ERR_USAGE);
+    assert_non_null(strstr(err.text, "no weights"));
+    zq_plan_drop(plan);
+    zq_graph_drop(net.graph);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(forward_is_that_of_the_plain_operators),
         cmocka_unit_test(gradient_is_that_of_the_plain_operators),
         cmocka_unit_test(replaced_weights_reach_their_images_in_any_order),
         cmocka_unit_test(statistics_are_those_of_the_channels),
+        cmocka_unit_test(planning_survives_every_failed_allocation),
+        cmocka_unit_test(an_integer_input_is_refused),
+        cmocka_unit_test(replacing_weights_says_what_is_wrong),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
