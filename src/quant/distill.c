@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Images distilled from BatchNormalization statistics.
+ *
+ * The network is the folded one, so that a target is a value z behind a convolution of which training says:
+ * mean mu = beta and deviation sigma = |gamma| in each channel. With m and s the mean and deviation of z over
+ * the whole batch, M elements a channel, the loss is a weighted sum of (m - mu)^2 + (s - sigma)^2, and since
+ *     dm / dz = 1 / M    and    ds / dz = (z - m) / (M s)
+ * its gradient enters each target as c1 + c2 (z - m), which the engine fuses into its backward pass. */
+#include "quant/distill.h"
+
+#include "base/memory.h"
+#include "quant/adam.h"
+#include "quant/matching.h"
+#include "quant/noise.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { DEFAULT_IMAGES = 32, FAST_STEPS = 20, PAPER_STEPS = 500, PAPER_PATIENCE = 100 };
+
+/* Images in one plan: values, gradients and the kernels' own memory. */
+static const double memory_limit_bytes = 3e9;
+
+typedef struct solver {
+    zq_graph *graph;
+    const zq_box *box;
+    const zq_distill_options *options;
+    zq_shape shape; /* of x, d_x: [N, C, H, W] */
+    float *x;       /* pixels in units of the box, (pixel - mean) / std; owned */
+    float *d_x;     /* owned */
+    float *pixels;  /* the same as the network takes them, owned */
+    zq_matching matching;
+    zq_plan *plan; /* of micro images, owned */
+    int64_t micro; /* divides N */
+    double *loss;  /* [n_steps], owned */
+    int n_steps, step;
+} solver;
+
+/* ---- loss and gradient in units of the box */
+
+static int64_t image_size(const solver *solver) {
+    return zq_shape_count(&solver->shape) / solver->shape.dims[0];
+}
+
+/* Pixels as the network takes them. */
+static void to_pixels(const solver *solver) {
+    const int64_t n_channels = solver->shape.dims[1], area = solver->shape.dims[2] * solver->shape.dims[3];
+#pragma omp parallel for
+    for (int64_t plane = 0; plane < solver->shape.dims[0] * n_channels; plane++) {
+        const float mean = solver->box->mean[plane % n_channels], std = solver->box->std[plane % n_channels];
+        for (int64_t i = plane * area; i < (plane + 1) * area; i++)
+            solver->pixels[i] = mean + std * solver->x[i];
+    }
+}
+
+/* The loss; its gradient in d_x as well when that is wanted. */
+static zq_status evaluate(solver *solver, zq_matching_loss loss, bool gradient, double *loss_out,
+                          zq_error *err) {
+    const int64_t n_channels = solver->shape.dims[1], area = solver->shape.dims[2] * solver->shape.dims[3];
+    to_pixels(solver);
+    ZQ_TRY(zq_matching_evaluate(&solver->matching, solver->plan, solver->micro, loss, solver->shape.dims[0],
+                                image_size(solver), solver->pixels, gradient ? solver->d_x : NULL, loss_out,
+                                err));
+#pragma omp parallel for
+    for (int64_t plane = 0; plane < solver->shape.dims[0] * n_channels; plane++)
+        for (int64_t i = plane * area; i < (plane + 1) * area && gradient; i++)
+            solver->d_x[i] *= solver->box->std[plane % n_channels];
+    return ZQ_OK;
+}
+
+/* The paper's term i = 0: mean 0 and deviation 1 of the input itself. */
+static double add_input_term(solver *solver) {
+    const int64_t n_images = solver->shape.dims[0], n_channels = solver->shape.dims[1];
+    const int64_t area = solver->shape.dims[2] * solver->shape.dims[3];
+    const double elements = (double)(n_images * area);
+    double loss = 0;
+    for (int64_t c = 0; c < n_channels; c++) {
+        double sum = 0, square = 0;
+        for (int64_t n = 0; n < n_images; n++)
+            for (int64_t i = 0; i < area; i++) {
+                const double x = solver->x[(n * n_channels + c) * area + i];
+                sum += x;
+                square += x * x;
+            }
+        const double m = sum / elements, s = sqrt(fmax(square / elements - m * m, 1e-12));
+        loss += m * m + (s - 1) * (s - 1);
+        for (int64_t n = 0; n < n_images; n++)
+            for (int64_t i = 0; i < area; i++) {
+                const int64_t at = (n * n_channels + c) * area + i;
+                solver->d_x[at] +=
+                    (float)(2 * m / elements + 2 * (s - 1) * (solver->x[at] - m) / (elements * s));
+            }
+    }
+    return loss;
+}
+
+static void clamp_to_box(solver *solver) {
+    const int64_t n_channels = solver->shape.dims[1], area = solver->shape.dims[2] * solver->shape.dims[3];
+    const zq_box *box = solver->box;
+#pragma omp parallel for
+    for (int64_t plane = 0; plane < solver->shape.dims[0] * n_channels; plane++) {
+        const int64_t c = plane % n_channels;
+        const float lo = (box->lo[c] - box->mean[c]) / box->std[c];
+        const float hi = (box->hi[c] - box->mean[c]) / box->std[c];
+        for (int64_t i = 0; i < area; i++)
+            solver->x[plane * area + i] = fminf(fmaxf(solver->x[plane * area + i], lo), hi);
+    }
+}
+
+/* ---- plans */
+
+/* The largest divisor of n_images whose plan keeps the memory limit at this image size. */
+static int64_t choose_micro(const solver *solver, double share_of_area) {
+    const zq_graph *graph = solver->graph;
+    const int64_t n_images = solver->shape.dims[0];
+    double bytes = 0;
+    if (!graph->free_batch)
+        return graph->values[graph->inputs[0]].shape.dims[0];
+    for (int v = 0; v < graph->n_values; v++)
+        if (graph->values[v].constant == NULL)
+            bytes += 2 * sizeof(float) * fmax((double)zq_shape_count(&graph->values[v].shape), 0);
+    int64_t micro = n_images;
+    while (micro > 1 && (n_images % micro != 0 || bytes * share_of_area * (double)micro > memory_limit_bytes))
+        micro--;
+    return micro;
+}
+
+/* A plan for images of this size in place of the one before. */
+static zq_status plan_for(solver *solver, int64_t height, int64_t width, zq_error *err) {
+    const zq_shape *declared = &solver->graph->values[solver->graph->inputs[0]].shape;
+    const double share = (double)(height * width) / (double)(declared->dims[2] * declared->dims[3]);
+    zq_plan_drop(solver->plan);
+    solver->plan = NULL;
+    solver->micro = choose_micro(solver, share);
+    const zq_plan_options options = {
+        .n_images = solver->micro, .height = height, .width = width, .gradient = true, .keep_values = true};
+    return zq_plan_new(solver->graph, &options, &solver->plan, err);
+}
+
+/* Sets the size of the images; x and d_x are room for the full size. */
+static void set_size(solver *solver, int64_t height, int64_t width) {
+    solver->shape.dims[2] = height;
+    solver->shape.dims[3] = width;
+}
+
+/* ---- recipes */
+
+static zq_status report(solver *solver, zq_error *err) {
+    const zq_distill_options *o = solver->options;
+    if (o->callback != NULL && o->callback(o->user, solver->step, solver->n_steps) != 0)
+        return zq_fail(err, ZQ_ERR_CANCELLED, "cancelled after %d of %d distillation steps", solver->step,
+                       solver->n_steps);
+    return ZQ_OK;
+}
+
+/* Steps of ZQ_DISTILL_FAST at the current size until step number end. */
+static zq_status descend_fast(solver *solver, int end, zq_error *err) {
+    zq_adam adam;
+    ZQ_TRY(zq_adam_init((size_t)zq_shape_count(&solver->shape), 1e-8, &adam, err));
+    zq_status status = ZQ_OK;
+    while (status == ZQ_OK && solver->step < end) {
+        status = evaluate(solver, ZQ_MATCH_RELATIVE, true, &solver->loss[solver->step], err);
+        if (status != ZQ_OK)
+            break;
+        zq_adam_step(&adam, zq_cosine_rate(0.2, solver->step, solver->n_steps), solver->d_x, solver->x);
+        clamp_to_box(solver);
+        solver->step++;
+        status = report(solver, err);
+    }
+    zq_adam_clear(&adam);
+    return status;
+}
+
+static void start(solver *solver) {
+    zq_noise_photo(solver->options->seed, &solver->shape, solver->x);
+    clamp_to_box(solver);
+}
+
+/* Pixel at (y, x) between the pixels of a plane, whose border goes on outside. */
+static float sample(const float *plane, int64_t height, int64_t width, double y, double x) {
+    const double v = fmin(fmax(y, 0), (double)(height - 1)), u = fmin(fmax(x, 0), (double)(width - 1));
+    const int64_t i = (int64_t)v, j = (int64_t)u, down = i + 1 < height, right = j + 1 < width;
+    const double b = v - (double)i, a = u - (double)j;
+    const float *const at = plane + i * width + j, *const below = at + down * width;
+    return (float)((1 - b) * ((1 - a) * at[0] + a * at[right]) + b * ((1 - a) * below[0] + a * below[right]));
+}
+
+/* The images at another size, with straight lines between pixel centres. */
+static void resize(solver *solver, int64_t height, int64_t width) {
+    const int64_t from_height = solver->shape.dims[2], from_width = solver->shape.dims[3];
+    const int64_t n_planes = solver->shape.dims[0] * solver->shape.dims[1];
+    float *const src = solver->x, *const dst = solver->d_x; /* d_x is free between two steps */
+#pragma omp parallel for
+    for (int64_t plane = 0; plane < n_planes; plane++)
+        for (int64_t i = 0; i < height; i++)
+            for (int64_t j = 0; j < width; j++) {
+                const double y = ((double)i + 0.5) * (double)from_height / (double)height - 0.5;
+                const double x = ((double)j + 0.5) * (double)from_width / (double)width - 0.5;
+                dst[(plane * height + i) * width + j] =
+                    sample(src + plane * from_height * from_width, from_height, from_width, y, x);
+            }
+    solver->x = dst;
+    solver->d_x = src;
+    set_size(solver, height, width);
+}
+
+/* Three quarters of the steps at half size (a quarter of the cost each), the rest at full size. */
+static zq_status distill_fast(solver *solver, zq_error *err) {
+    const int64_t height = solver->shape.dims[2], width = solver->shape.dims[3];
+    const int64_t small_height = (height + 1) / 2, small_width = (width + 1) / 2;
+    const bool coarse_first = height >= 96 && width >= 96 &&
+                              plan_for(solver, small_height, small_width, NULL) == ZQ_OK &&
+                              zq_matching_fits(&solver->matching, solver->plan, solver->micro);
+    if (coarse_first) {
+        set_size(solver, small_height, small_width);
+        start(solver);
+        ZQ_TRY(descend_fast(solver, solver->n_steps * 3 / 4, err));
+        resize(solver, height, width);
+    } else {
+        start(solver);
+    }
+    ZQ_TRY(plan_for(solver, height, width, err));
+    return descend_fast(solver, solver->n_steps, err);
+}
+
+static zq_status distill_paper(solver *solver, zq_error *err) {
+    zq_adam adam;
+    zq_plateau plateau = zq_plateau_start(0.5, PAPER_PATIENCE);
+    zq_noise_white(solver->options->seed, &solver->shape, solver->x);
+    ZQ_TRY(plan_for(solver, solver->shape.dims[2], solver->shape.dims[3], err));
+    ZQ_TRY(zq_adam_init((size_t)zq_shape_count(&solver->shape), 1e-8, &adam, err));
+    zq_status status = ZQ_OK;
+    while (solver->step < solver->n_steps) {
+        double *loss = &solver->loss[solver->step];
+        if ((status = evaluate(solver, ZQ_MATCH_ABSOLUTE, true, loss, err)) != ZQ_OK)
+            break;
+        *loss += add_input_term(solver);
+        zq_adam_step(&adam, plateau.rate, solver->d_x, solver->x);
+        zq_plateau_update(&plateau, *loss);
+        solver->step++;
+        if ((status = report(solver, err)) != ZQ_OK)
+            break;
+    }
+    zq_adam_clear(&adam);
+    return status;
+}
+
+/* ---- public */
+
+static zq_status check(const zq_graph *graph, const zq_box *box, zq_error *err) {
+    const char *file = graph->file == NULL ? "the model" : graph->file;
+    char text[ZQ_SHAPE_TEXT];
+    if (graph->n_inputs != 1)
+        return zq_fail(err, ZQ_ERR_UNSUPPORTED,
+                       "%s has %d inputs; images can be distilled for a network with exactly one", file,
+                       graph->n_inputs);
+    const zq_value *input = &graph->values[graph->inputs[0]];
+    const zq_shape *shape = &input->shape;
+    if (shape->rank != 4 || shape->dims[1] <= 0 || shape->dims[2] <= 0 || shape->dims[3] <= 0)
+        return zq_fail(err, ZQ_ERR_UNSUPPORTED,
+                       "%s: input '%s' is %s; expected images [N,C,H,W] of known size", file, input->name,
+                       zq_shape_text(shape, text));
+    if (shape->dims[1] != box->n_channels)
+        return zq_fail(err, ZQ_ERR_USAGE,
+                       "%s: input '%s' is %s, but the pixel range is given for %lld channels", file,
+                       input->name, zq_shape_text(shape, text), (long long)box->n_channels);
+    return ZQ_OK;
+}
+
+/* Numbers of images and steps, and room for them. */
+static zq_status prepare(solver *solver, zq_error *err) {
+    const zq_distill_options *o = solver->options;
+    solver->shape = solver->graph->values[solver->graph->inputs[0]].shape;
+    const int64_t fixed = solver->graph->free_batch ? 1 : solver->shape.dims[0];
+    int64_t n_images = o->n_images > 0 ? o->n_images : DEFAULT_IMAGES;
+    if (fixed < 1 || fixed > 4096)
+        return zq_fail(err, ZQ_ERR_UNSUPPORTED, "the network takes %lld images at once; expected 1 to 4096",
+                       (long long)fixed);
+    n_images = (n_images + fixed - 1) / fixed * fixed;
+    solver->shape.dims[0] = n_images;
+    solver->n_steps = o->recipe == ZQ_DISTILL_NOISE   ? 0
+                      : o->n_steps > 0                ? o->n_steps
+                      : o->recipe == ZQ_DISTILL_PAPER ? PAPER_STEPS
+                                                      : FAST_STEPS;
+    const int64_t count = zq_shape_count(&solver->shape);
+    if (count < 0)
+        return zq_fail_memory(err);
+    solver->x = zq_alloc_raw((size_t)count, sizeof(float));
+    solver->d_x = zq_alloc_raw((size_t)count, sizeof(float));
+    solver->pixels = zq_alloc_raw((size_t)count, sizeof(float));
+    solver->loss = zq_alloc((size_t)solver->n_steps, sizeof(double));
+    if (solver->x == NULL || solver->d_x == NULL || solver->pixels == NULL || solver->loss == NULL)
+        return zq_fail_memory(err);
+    return zq_matching_init(solver->graph, &solver->matching, err);
+}
+
+static void solver_clear(solver *solver) {
+    zq_matching_clear(&solver->matching);
+    zq_free(solver->x);
+    zq_free(solver->d_x);
+    zq_free(solver->pixels);
+    zq_free(solver->loss);
+    zq_plan_drop(solver->plan);
+}
+
+static zq_status make_images(solver *solver, zq_error *err) {
+    switch (solver->options->recipe) {
+    case ZQ_DISTILL_FAST:
+        return distill_fast(solver, err);
+    case ZQ_DISTILL_PAPER:
+        return distill_paper(solver, err);
+    case ZQ_DISTILL_NOISE:
+        start(solver);
+        return ZQ_OK;
+    }
+    return zq_fail(err, ZQ_ERR_USAGE, "unknown recipe %d", (int)solver->options->recipe);
+}
+
+/* The normalised residual of the finished images; 0 where no statistics are known. */
+static zq_status measure_residual(solver *solver, double *residual_out, zq_error *err) {
+    *residual_out = 0;
+    if (solver->matching.n_targets == 0)
+        return ZQ_OK;
+    if (solver->plan == NULL)
+        ZQ_TRY(plan_for(solver, solver->shape.dims[2], solver->shape.dims[3], err));
+    return evaluate(solver, ZQ_MATCH_RELATIVE, false, residual_out, err);
+}
+
+zq_status zq_distill(zq_graph *graph, const zq_box *box, const zq_distill_options *options,
+                     zq_images *images_out, zq_error *err) {
+    solver solver = {.graph = graph, .box = box, .options = options};
+    *images_out = (zq_images){0};
+    ZQ_TRY(check(graph, box, err));
+    zq_status status = prepare(&solver, err);
+    if (status == ZQ_OK && solver.matching.n_targets == 0 && options->recipe != ZQ_DISTILL_NOISE)
+        status = zq_fail(err, ZQ_ERR_STATISTICS,
+                         "%s: no BatchNormalization statistics were found, so there is nothing to distil "
+                         "images from. They were folded away when the model was exported: keep them with "
+                         "torch.onnx.export(..., training=torch.onnx.TrainingMode.PRESERVE) on a model in "
+                         "eval(), or use random images (recipe noise)",
+                         graph->file == NULL ? "the model" : graph->file);
+    if (status == ZQ_OK)
+        status = make_images(&solver, err);
+    if (status == ZQ_OK)
+        status = measure_residual(&solver, &images_out->residual, err);
+    if (status == ZQ_OK) {
+        to_pixels(&solver);
+        images_out->shape = solver.shape;
+        images_out->data = solver.pixels;
+        images_out->loss = solver.loss;
+        images_out->n_steps = solver.n_steps;
+        solver.pixels = NULL;
+        solver.loss = NULL;
+    }
+    solver_clear(&solver);
+    return status;
+}
+
+void zq_images_clear(zq_images *images) {
+    zq_free(images->data);
+    zq_free(images->loss);
+    memset(images, 0, sizeof *images);
+}
