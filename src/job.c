@@ -8,6 +8,7 @@
 #include "quant/allocate.h"
 #include "quant/calibrate.h"
 #include "quant/candidate.h"
+#include "quant/correct.h"
 #include "quant/rewrite.h"
 #include "quant/sensitivity.h"
 #include "quant/target.h"
@@ -428,19 +429,51 @@ static zq_status allocate(zq_job *job, int *bits) {
     return end_stage(job);
 }
 
-/* The candidate with the least damage on images that no search saw. */
-static zq_status choose(zq_job *job, const zq_images *images) {
+static zq_status judge_candidate(zq_job *job, zq_candidate *candidate, float *const *reference,
+                                 const zq_images *images) {
+    return zq_damage_measure(job->graph, reference, candidate->graph, images, &candidate->damage,
+                             &job->error);
+}
+
+/* The best candidate once more, with its biases corrected. */
+static zq_status correct_chosen(zq_job *job, const zq_images *images) {
+    const zq_candidate *best = &job->candidates[job->chosen];
+    const zq_weight_spec spec = weight_spec(job, best->range);
+    zq_candidate *added = &job->candidates[job->n_candidates];
+    zq_graph *corrected;
+    ZQ_TRY(zq_correct_biases(job->graph, &job->layers, best->weights, best->graph, images, &corrected,
+                             &job->error));
+    const zq_status status = zq_candidate_build(best->name, corrected, &job->layers, job->activations,
+                                                best->bits, &spec, added, &job->error);
+    zq_graph_drop(corrected);
+    ZQ_TRY(status);
+    added->corrected = true;
+    job->n_candidates++;
+    return ZQ_OK;
+}
+
+static void take_if_better(zq_job *job, int k) {
+    if (job->candidates[k].damage.kl < job->candidates[job->chosen].damage.kl)
+        job->chosen = k;
+}
+
+/* The candidate with the least damage on images that no search saw, then with corrected biases if that is
+ * better still. */
+static zq_status choose(zq_job *job, const zq_share *images) {
     float **reference = NULL;
-    ZQ_TRY(zq_outputs_run(job->graph, images, &reference, &job->error));
+    ZQ_TRY(zq_outputs_run(job->graph, &images->choose, &reference, &job->error));
     zq_status status = ZQ_OK;
     job->chosen = 0;
     for (int k = 0; status == ZQ_OK && k < job->n_candidates; k++) {
-        zq_candidate *candidate = &job->candidates[k];
-        status = zq_damage_measure(job->graph, reference, candidate->graph, images, &candidate->damage,
-                                   &job->error);
-        if (candidate->damage.kl < job->candidates[job->chosen].damage.kl)
-            job->chosen = k;
+        status = judge_candidate(job, &job->candidates[k], reference, &images->choose);
+        take_if_better(job, k);
     }
+    if (status == ZQ_OK)
+        status = correct_chosen(job, &images->search);
+    if (status == ZQ_OK)
+        status = judge_candidate(job, &job->candidates[job->n_candidates - 1], reference, &images->choose);
+    if (status == ZQ_OK)
+        take_if_better(job, job->n_candidates - 1);
     zq_outputs_drop(reference, job->graph->n_outputs);
     return status;
 }
@@ -457,7 +490,7 @@ static zq_status predict(zq_job *job, const zq_images *images) {
 
 static zq_status judge(zq_job *job, const zq_share *images) {
     ZQ_TRY(begin_stage(job, "judge"));
-    ZQ_TRY(choose(job, &images->choose));
+    ZQ_TRY(choose(job, images));
     ZQ_TRY(predict(job, &images->judge));
     return end_stage(job);
 }

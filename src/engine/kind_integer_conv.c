@@ -105,9 +105,14 @@ static zq_status forward(zq_plan *plan, zq_step *step, zq_error *err) {
     return ZQ_OK;
 }
 
+static float *bias_of(zq_step *step) {
+    return ((conv_state *)step->state)->weights.bias;
+}
+
 const zq_step_kind zq_kind_integer_conv = {
     .name = "onednn",
     .match = match,
     .forward = forward,
+    .bias = bias_of,
     .drop = drop,
 };

@@ -35,6 +35,14 @@ void zq_plan_set_input(zq_plan *plan, int input, const float *data);
 /* Runs everything. */
 zq_status zq_plan_forward(zq_plan *plan, zq_error *err);
 
+/* Called before each quantized node (a Conv or Gemm between DequantizeLinear and QuantizeLinear) with an
+ * integer bias runs, when everything upstream has run. bias: [output channels] integers in units of source
+ * scale times weight scale; may be changed, for good. */
+typedef void (*zq_bias_hook)(void *user, zq_plan *plan, int node, float *bias);
+
+/* Runs everything, calling hook on the way. Needs keep_values. */
+zq_status zq_plan_forward_hooked(zq_plan *plan, zq_bias_hook hook, void *user, zq_error *err);
+
 /* Weights to be used in place of the node's own, plain layout of the node's weight value, in n_variants
  * variants: the images of the plan are taken as n_variants equal consecutive groups, group k uses weights[k].
  * n_images must be a multiple of n_variants. */

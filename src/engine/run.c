@@ -21,8 +21,16 @@ static zq_status run(zq_plan *plan, zq_step *step, const zq_plan_override *overr
 }
 
 zq_status zq_plan_forward(zq_plan *plan, zq_error *err) {
+    return zq_plan_forward_hooked(plan, NULL, NULL, err);
+}
+
+zq_status zq_plan_forward_hooked(zq_plan *plan, zq_bias_hook hook, void *user, zq_error *err) {
     plan->ran = false;
     for (int i = 0; i < plan->n_steps; i++) {
+        zq_step *step = &plan->steps[i];
+        float *const bias = hook != NULL && step->kind->bias != NULL ? step->kind->bias(step) : NULL;
+        if (bias != NULL)
+            hook(user, plan, step->node, bias);
         ZQ_TRY(run(plan, &plan->steps[i], NULL, err));
         plan->steps[i].disturbed = false;
     }

@@ -63,6 +63,8 @@ struct zq_step_kind {
                           zq_error *err);
     /* weights: plain, NULL: the graph's own. */
     zq_status (*set_weights)(zq_plan *plan, zq_step *step, const float *weights, zq_error *err);
+    /* The integer bias of a quantized node, for zq_plan_forward_hooked. NULL: has none. */
+    float *(*bias)(zq_step *step);
     void (*drop)(void *state); /* NULL: zq_free */
 };
 

@@ -3,6 +3,7 @@
 
 #include "base/memory.h"
 #include "engine/plan.h"
+#include "quant/prior.h"
 
 #include <string.h>
 
@@ -141,14 +142,19 @@ zq_status zq_calibrate(zq_graph *graph, const zq_images *images, const zq_box *b
         status = run(&c, first, err);
     if (status != ZQ_OK)
         goto done;
+    bool out_of_memory = false; /* only ever set to true */
 #pragma omp parallel for schedule(dynamic, 1)
     for (int v = 0; v < graph->n_values; v++) {
         if (c.histograms[v] == NULL || c.histograms[v]->n == 0)
             continue;
         float lo, hi;
+        if (method == ZQ_RANGE_MSE && zq_prior_add(graph, v, c.histograms[v], NULL) != ZQ_OK)
+            out_of_memory = true;
         zq_histogram_range(c.histograms[v], method, percentile, bits, &lo, &hi);
         activations[v] = zq_activation_from_range(lo, hi, bits);
     }
+    if (out_of_memory)
+        status = zq_fail_memory(err);
     if (box != NULL && box->n_channels > 0)
         use_box(graph, box, bits, activations);
 done:

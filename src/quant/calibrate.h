@@ -19,6 +19,9 @@ typedef struct zq_histogram {
 void zq_histogram_init(zq_histogram *histogram);
 void zq_histogram_add(zq_histogram *histogram, size_t n, const float *x);
 
+/* Adds the other's elements, each counting weight times. other may get wider bins. */
+void zq_histogram_merge(zq_histogram *histogram, zq_histogram *other, double weight);
+
 /* The range of the method: min-max, the percentile of all elements on each side, or least squared error of
  * quantizing to bits with zq_activation_from_range. lo <= 0 <= hi except for min-max, which gives the
  * extremes. An empty histogram gives 0, 0. */

@@ -18,6 +18,7 @@ typedef struct zq_candidate {
     const char *name;      /* static: "uniform" or "pareto" */
     int *bits;             /* [n_layers], owned */
     zq_weight_range range; /* of the weights */
+    bool corrected;        /* biases: see quant/correct.h */
     zq_weights *weights;   /* [n_layers], owned */
     zq_graph *graph;       /* with Q/DQ; owned */
     uint64_t bytes;        /* of its file */

@@ -45,6 +45,23 @@ typedef struct extremes {
     size_t n_bad, n_zeros; /* not finite; exactly 0 */
 } extremes;
 
+void zq_histogram_merge(zq_histogram *histogram, zq_histogram *other, double weight) {
+    if (other->n == 0)
+        return;
+    if (histogram->width == 0)
+        histogram->width = other->width;
+    for (int k = 0; histogram->width < other->width && k < 2 * BINS; k++)
+        double_width(histogram);
+    for (int k = 0; other->width < histogram->width && k < 2 * BINS; k++)
+        double_width(other);
+    for (int i = 0; i < BINS; i++)
+        histogram->count[i] += weight * other->count[i];
+    histogram->zeros += weight * other->zeros;
+    histogram->lo = histogram->n == 0 || other->lo < histogram->lo ? other->lo : histogram->lo;
+    histogram->hi = histogram->n == 0 || other->hi > histogram->hi ? other->hi : histogram->hi;
+    histogram->n += weight * other->n;
+}
+
 /* In LANES at a time, because a compiler must not reorder minima of floats on its own. */
 static extremes find_extremes(size_t n, const float *x) {
     enum { LANES = 16 };

@@ -231,7 +231,7 @@ zq_status zq_rewrite(const zq_graph *graph, const zq_layers *layers, const zq_ac
     for (int i = 0; status == ZQ_OK && i < layers->n; i++)
         status = quantize_layer(copy, &layers->items[i], &weights[i], activations, graph, err);
     for (int v = 0; status == ZQ_OK && v < graph->n_values; v++)
-        if (activations[v].used)
+        if (graph->values[v].constant == NULL && activations[v].used)
             status = quantize_value(copy, v, &activations[v], err);
     if (status == ZQ_OK)
         status = zq_graph_sort(copy, err);
