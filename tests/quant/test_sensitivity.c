@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/plan.h"
+#include "quant/sensitivity.h"
+#include "tiny_net.h"
+
+enum { SIDE = 12, IMAGES = 6, IMAGE = 3 * SIDE * SIDE, CLASSES = 5, WIDTHS = 3 };
+static const int widths[WIDTHS] = {2, 4, 8};
+static const zq_weight_spec spec = {.range = ZQ_WEIGHT_MINMAX};
+
+static float pixels[IMAGES * IMAGE];
+
+static zq_images random_images(uint64_t seed) {
+    for (int i = 0; i < IMAGES * IMAGE; i++)
+        pixels[i] = (float)zq_random_normal(seed, (uint64_t)i);
+    return (zq_images){.shape = zq_shape_of(4, (const int64_t[]){IMAGES, 3, SIDE, SIDE}), .data = pixels};
+}
+
+static zq_sensitivity measure(zq_graph *graph, const zq_layers *layers, const zq_images *images) {
+    zq_sensitivity result;
+    zq_error err;
+    if (zq_sensitivity_measure(graph, layers, images, WIDTHS, widths, &spec, NULL, NULL, &result, &err) !=
+        ZQ_OK)
+        fail_msg("%s", err.text);
+    return result;
+}
+
+static void logits_of(zq_graph *graph, float *logits) {
+    const zq_plan_options options = {.n_images = IMAGES};
+    zq_plan *plan;
+    assert_int_equal(zq_plan_new(graph, &options, &plan, NULL), ZQ_OK);
+    zq_plan_set_input(plan, 0, pixels);
+    assert_int_equal(zq_plan_forward(plan, NULL), ZQ_OK);
+    zq_plan_read(plan, graph->outputs[0], logits);
+    zq_plan_drop(plan);
+}
+
+/* Eq. 2 as it stands: a copy of the network with one weight tensor changed, run from start to end. */
+static double definition(zq_graph *graph, const zq_layer *layer, int bits) {
+    static float reference[IMAGES * CLASSES], other[IMAGES * CLASSES];
+    const float *a[] = {reference}, *b[] = {other};
+    double distance[IMAGES], omega = 0;
+    zq_weight_spec at_bits = spec;
+    zq_weights quantized;
+    logits_of(graph, reference);
+    zq_graph *copy = zq_graph_copy(graph);
+    float *w = malloc((size_t)(layer->n_channels * layer->per_channel) * sizeof *w);
+    at_bits.bits = bits;
+    zq_layer_load(graph, layer, w);
+    assert_int_equal(
+        zq_weights_quantize(&at_bits, layer->n_channels, layer->per_channel, w, NULL, &quantized, NULL),
+        ZQ_OK);
+    zq_weights_dequantize(&quantized, w);
+    zq_layer_store(graph, layer, w, copy->values[layer->weight].constant->data);
+    logits_of(copy, other);
+    zq_output_distance(graph, IMAGES, a, b, distance, NULL);
+    for (int i = 0; i < IMAGES; i++)
+        omega += distance[i] / IMAGES;
+    zq_weights_clear(&quantized);
+    zq_graph_drop(copy);
+    free(w);
+    return omega;
+}
+
+static void omega_is_the_definition(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= 3; seed++) {
+        print_message("seed %d\n", (int)seed);
+        zq_graph *graph = tiny_net(seed, SIDE, 0);
+        const zq_images images = random_images(seed);
+        zq_layers layers;
+        assert_int_equal(zq_layers_find(graph, &layers, NULL), ZQ_OK);
+        assert_int_equal(layers.n, 3);
+        zq_sensitivity result = measure(graph, &layers, &images);
+        for (int i = 0; i < layers.n; i++)
+            for (int k = 0; k < WIDTHS; k++) {
+                const double expected = definition(graph, &layers.items[i], widths[k]);
+                const double found = result.omega[i * WIDTHS + k];
+                if (!(fabs(found - expected) <= 1e-3 * expected + 1e-9))
+                    fail_msg("layer %d at %d bits: %g, by definition %g", i, widths[k], found, expected);
+            }
+        assert_true(result.omega[0] > result.omega[2]);
+        zq_sensitivity_clear(&result);
+        zq_layers_clear(&layers);
+        zq_graph_drop(graph);
+    }
+}
+
+/* A network for two images at a time takes one width after the other. */
+static void a_fixed_batch_measures_the_same(void **state) {
+    (void)state;
+    zq_graph *free_batch = tiny_net(4, SIDE, 0), *fixed = tiny_net(4, SIDE, 2);
+    const zq_images images = random_images(4);
+    zq_layers layers;
+    assert_int_equal(zq_layers_find(free_batch, &layers, NULL), ZQ_OK);
+    zq_sensitivity a = measure(free_batch, &layers, &images), b = measure(fixed, &layers, &images);
+    for (int i = 0; i < layers.n * WIDTHS; i++)
+        assert_true(fabs(a.omega[i] - b.omega[i]) <= 1e-3 * a.omega[i] + 1e-9);
+    zq_sensitivity_clear(&a);
+    zq_sensitivity_clear(&b);
+    zq_layers_clear(&layers);
+    zq_graph_drop(free_batch);
+    zq_graph_drop(fixed);
+}
+
+/* Two nodes with one weight change together. */
+static void a_shared_weight_is_one_layer(void **state) {
+    (void)state;
+    zq_graph *graph = tiny_net(5, SIDE, 0);
+    const int w = zq_graph_find_value(graph, "w3"), from = zq_graph_find_value(graph, "flat");
+    const int inputs[] = {from, w};
+    const int second = tiny_node(graph, "Gemm", "second", 2, inputs, 0);
+    graph->values[second].shape = zq_shape_of(2, (const int64_t[]){1, CLASSES});
+    const int both[] = {graph->outputs[0], second};
+    const int sum = tiny_node(graph, "Add", "sum", 2, both, 0);
+    graph->values[sum].shape = zq_shape_of(2, (const int64_t[]){1, CLASSES});
+    graph->outputs[0] = sum;
+    const zq_images images = random_images(5);
+    zq_layers layers;
+    assert_int_equal(zq_layers_find(graph, &layers, NULL), ZQ_OK);
+    assert_int_equal(layers.n, 3);
+    assert_int_equal(layers.items[2].n_nodes, 2);
+    zq_sensitivity result = measure(graph, &layers, &images);
+    for (int i = 0; i < layers.n; i++) {
+        const double expected = definition(graph, &layers.items[i], 4);
+        assert_true(fabs(result.omega[i * WIDTHS + 1] - expected) <= 1e-3 * expected + 1e-9);
+    }
+    zq_sensitivity_clear(&result);
+    zq_layers_clear(&layers);
+    zq_graph_drop(graph);
+}
+
+static int stop_at_once(void *user, int done, int total) {
+    (void)user;
+    return done == 1 && total == 3;
+}
+
+static void the_callback_cancels(void **state) {
+    (void)state;
+    zq_graph *graph = tiny_net(6, SIDE, 0);
+    const zq_images images = random_images(6);
+    zq_layers layers;
+    zq_sensitivity result;
+    assert_int_equal(zq_layers_find(graph, &layers, NULL), ZQ_OK);
+    assert_int_equal(zq_sensitivity_measure(graph, &layers, &images, WIDTHS, widths, &spec, stop_at_once,
+                                            NULL, &result, NULL),
+                     ZQ_ERR_CANCELLED);
+    assert_null(result.omega);
+    zq_layers_clear(&layers);
+    zq_graph_drop(graph);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(omega_is_the_definition),
+        cmocka_unit_test(a_fixed_batch_measures_the_same),
+        cmocka_unit_test(a_shared_weight_is_one_layer),
+        cmocka_unit_test(the_callback_cancels),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
