@@ -67,6 +67,8 @@ bool zq_quantized_end(const zq_plan *plan, int at, zq_requantizer *out, int *val
     float lo = is_unsigned ? 0 : -128, hi = is_unsigned ? 255 : 127;
     int quantize = at;
     if (is_op(plan, at, "Clip")) {
+        if (plan->options.keep_values) /* the integers before it are asked for, too */
+            return false;
         quantize = zq_plan_sole_producer(plan, node->inputs[0], "QuantizeLinear");
         if (!clip_integers(plan, node, &lo, &hi))
             return false;

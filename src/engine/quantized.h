@@ -22,7 +22,8 @@ typedef struct zq_requantizer {
 /* value is DequantizeLinear of integers that are known at run time only, with one scale. */
 bool zq_quantized_source(const zq_plan *plan, int value, int *integers_out, zq_scale *scale_out);
 
-/* at is a QuantizeLinear with one scale or the integer Clip behind it. *value_out: what is quantized. */
+/* at is a QuantizeLinear with one scale or (unless all values are kept) the integer Clip behind it.
+ * *value_out: what is quantized. */
 bool zq_quantized_end(const zq_plan *plan, int at, zq_requantizer *out, int *value_out);
 
 /* The same where what is quantized has no other use; with the Relu or Clip in front of it in the bounds.

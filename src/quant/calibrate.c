@@ -3,6 +3,7 @@
 
 #include "base/memory.h"
 #include "engine/plan.h"
+#include "graph/op.h"
 #include "quant/prior.h"
 
 #include <string.h>
@@ -133,6 +134,18 @@ static void use_box(const zq_graph *graph, const zq_box *box, int bits, zq_activ
     activations[graph->inputs[0]] = zq_activation_from_range(lo, hi, bits);
 }
 
+/* Errors below zero count less where a LeakyRelu alone reads the value, since it shrinks them. */
+static void weigh_by_reader(const zq_graph *graph, int value, zq_histogram *histogram) {
+    float slope = 1;
+    int *readers = NULL;
+    const int n_readers = zq_graph_is_output(graph, value) ? 0 : zq_graph_consumers(graph, value, &readers);
+    if (n_readers == 1 && strcmp(graph->nodes[readers[0]].op->name, "LeakyRelu") == 0)
+        (void)zq_node_float(&graph->nodes[readers[0]], "alpha", 0.01F, &slope, NULL);
+    for (int i = 0; i < ZQ_HISTOGRAM_ZERO; i++)
+        histogram->count[i] *= (double)slope * slope;
+    zq_free(readers);
+}
+
 zq_status zq_calibrate(zq_graph *graph, const zq_images *images, const zq_box *box, zq_range_method method,
                        double percentile, int bits, zq_activation *activations, zq_error *err) {
     calibration c = {.graph = graph, .images = images};
@@ -150,6 +163,8 @@ zq_status zq_calibrate(zq_graph *graph, const zq_images *images, const zq_box *b
         float lo, hi;
         if (method == ZQ_RANGE_MSE && zq_prior_add(graph, v, c.histograms[v], NULL) != ZQ_OK)
             out_of_memory = true;
+        if (method == ZQ_RANGE_MSE)
+            weigh_by_reader(graph, v, c.histograms[v]);
         zq_histogram_range(c.histograms[v], method, percentile, bits, &lo, &hi);
         activations[v] = zq_activation_from_range(lo, hi, bits);
     }

@@ -34,6 +34,12 @@ static zq_status apply_node(const zq_graph *graph, const zq_node *node, zq_tenso
     return status;
 }
 
+/* A value that was never negative can't be: it stands behind a Relu, a Sigmoid ... */
+static void rectify(zq_real *x /* [N_QUANTILES] */) {
+    for (int k = 0; k < N_QUANTILES; k++)
+        x[k] = x[k] > 0 ? x[k] : 0;
+}
+
 static bool is_elementwise(const zq_node *node) {
     return (node->op->traits & ZQ_OP_UNARY) != 0 && node->n_inputs <= 8 && node->op->forward != NULL;
 }
@@ -48,6 +54,8 @@ static zq_status add_channels(const zq_graph *graph, const zq_stats *stats, cons
         draw_channel(stats->mean[c], stats->std[c], samples->data);
         if (node != NULL)
             status = apply_node(graph, node, samples, err);
+        if (status == ZQ_OK && histogram->lo >= 0)
+            rectify(samples->data);
         if (status == ZQ_OK)
             zq_histogram_add(prior, N_QUANTILES, samples->data);
     }
