@@ -431,7 +431,7 @@ static zq_status allocate(zq_job *job, int *bits) {
 
 static zq_status judge_candidate(zq_job *job, zq_candidate *candidate, float *const *reference,
                                  const zq_images *images) {
-    return zq_damage_measure(job->graph, reference, candidate->graph, images, &candidate->damage,
+    return zq_damage_measure(job->graph, reference, candidate->simulated, images, &candidate->damage,
                              &job->error);
 }
 
@@ -441,7 +441,7 @@ static zq_status correct_chosen(zq_job *job, const zq_images *images) {
     const zq_weight_spec spec = weight_spec(job, best->range);
     zq_candidate *added = &job->candidates[job->n_candidates];
     zq_graph *corrected;
-    ZQ_TRY(zq_correct_biases(job->graph, &job->layers, best->weights, best->graph, images, &corrected,
+    ZQ_TRY(zq_correct_biases(job->graph, &job->layers, best->weights, best->simulated, images, &corrected,
                              &job->error));
     const zq_status status = zq_candidate_build(best->name, corrected, &job->layers, job->activations,
                                                 best->bits, &spec, added, &job->error);

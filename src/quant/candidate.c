@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "engine/plan.h"
 #include "onnx/onnx.h"
+#include "passes/passes.h"
 #include "quant/rewrite.h"
 #include "quant/sensitivity.h"
 
@@ -46,6 +47,10 @@ zq_status zq_candidate_build(const char *name, const zq_graph *graph, const zq_l
         status = zq_rewrite(graph, layers, activations, out->weights, &out->graph, err);
     if (status == ZQ_OK)
         status = zq_onnx_size(out->graph, 0, NULL, &out->bytes, err);
+    if (status == ZQ_OK) {
+        out->simulated = zq_graph_copy(out->graph);
+        status = out->simulated == NULL ? zq_fail_memory(err) : zq_fold_constants(out->simulated, NULL, err);
+    }
     if (status != ZQ_OK)
         zq_candidate_clear(out, layers->n);
     return status;
@@ -57,6 +62,7 @@ void zq_candidate_clear(zq_candidate *candidate, int n_layers) {
     zq_free(candidate->weights);
     zq_free(candidate->bits);
     zq_graph_drop(candidate->graph);
+    zq_graph_drop(candidate->simulated);
     *candidate = (zq_candidate){0};
 }
 

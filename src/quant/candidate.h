@@ -20,7 +20,8 @@ typedef struct zq_candidate {
     zq_weight_range range; /* of the weights */
     bool corrected;        /* biases: see quant/correct.h */
     zq_weights *weights;   /* [n_layers], owned */
-    zq_graph *graph;       /* with Q/DQ; owned */
+    zq_graph *graph;       /* with Q/DQ, as it is written; owned */
+    zq_graph *simulated;   /* the same with its constants folded, as it is run; owned */
     uint64_t bytes;        /* of its file */
     zq_damage damage;      /* on the images that choose; 0 before zq_candidate_judge */
 } zq_candidate;

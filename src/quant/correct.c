@@ -5,6 +5,7 @@
 #include "engine/plan.h"
 #include "graph/op.h"
 #include "ops/window.h"
+#include "quant/rewrite.h"
 
 #include <math.h>
 #include <string.h>
@@ -22,8 +23,9 @@ typedef struct correction {
 } correction;
 
 static int layer_of_weight(const correction *c, const char *weight_name) {
+    char name[ZQ_WEIGHT_NAME];
     for (int i = 0; i < c->layers->n; i++)
-        if (strcmp(c->graph->values[c->layers->items[i].weight].name, weight_name) == 0)
+        if (strcmp(zq_rewrite_weight_name(&c->layers->items[i], name), weight_name) == 0)
             return i;
     return -1;
 }
@@ -110,25 +112,28 @@ static void correct_node(void *user, zq_plan *plan, int quantized_node, float *b
     store_bias(c, node, bias, scale, weights);
 }
 
-/* Biases that nodes share are told apart, so that each can be corrected. */
+/* A bias that nodes share, or that is one number for all channels, becomes one for each node and channel. */
+static zq_status own_bias(zq_graph *graph, int n, int64_t n_channels, zq_error *err) {
+    const int bias = graph->nodes[n].n_inputs > 2 ? graph->nodes[n].inputs[2] : -1;
+    const zq_tensor *old = bias < 0 ? NULL : graph->values[bias].constant;
+    const zq_shape shape = zq_shape_of(1, &n_channels);
+    if (old == NULL || (zq_shape_equal(&old->shape, &shape) && zq_graph_consumers(graph, bias, NULL) == 1))
+        return ZQ_OK;
+    zq_tensor *own = zq_tensor_new(ZQ_F32, &shape);
+    const int64_t n_old = zq_shape_count(&old->shape);
+    for (int64_t o = 0; own != NULL && o < n_channels; o++)
+        ((zq_real *)own->data)[o] = (zq_real)zq_tensor_item(old, n_old == 1 ? 0 : o);
+    const int value = zq_graph_add_constant(graph, graph->values[bias].name, own);
+    if (value < 0)
+        return zq_fail_memory(err);
+    graph->nodes[n].inputs[2] = value;
+    return ZQ_OK;
+}
+
 static zq_status own_biases(zq_graph *graph, const zq_layers *layers, zq_error *err) {
     for (int i = 0; i < layers->n; i++)
-        for (int k = 0; k < layers->items[i].n_nodes; k++) {
-            const int n = layers->items[i].nodes[k];
-            const int bias = graph->nodes[n].n_inputs > 2 ? graph->nodes[n].inputs[2] : -1;
-            if (bias < 0 || graph->values[bias].constant == NULL)
-                continue;
-            zq_tensor *old = graph->values[bias].constant;
-            const zq_shape shape = zq_shape_of(1, (const int64_t[]){layers->items[i].n_channels});
-            zq_tensor *own = zq_tensor_new(ZQ_F32, &shape);
-            const int64_t n_old = zq_shape_count(&old->shape);
-            for (int64_t o = 0; own != NULL && o < shape.dims[0]; o++)
-                ((zq_real *)own->data)[o] = (zq_real)zq_tensor_item(old, n_old == 1 ? 0 : o);
-            const int value = zq_graph_add_constant(graph, graph->values[bias].name, own);
-            if (value < 0)
-                return zq_fail_memory(err);
-            graph->nodes[n].inputs[2] = value;
-        }
+        for (int k = 0; k < layers->items[i].n_nodes; k++)
+            ZQ_TRY(own_bias(graph, layers->items[i].nodes[k], layers->items[i].n_channels, err));
     return ZQ_OK;
 }
 

@@ -35,12 +35,16 @@ void zq_bias_scale_floor(const zq_graph *graph, const zq_layer *layer, const zq_
     }
 }
 
-/* ---- building blocks */
+/* ---- building blocks
+ *
+ * Networks of many small layers are mostly names, so what is added gets short ones: q float32 scale
+ * "s3f12ab34" by its bits (equal scales are one constant), integers "q17" of value 17, and so on.
+ * Initializers keep the names that they had in FP32. */
 
-static int append_name(zq_graph *graph, int value, const char *suffix, zq_dtype dtype) {
-    char name[512];
-    snprintf(name, sizeof name, "%.480s%s", graph->values[value].name, suffix);
-    return zq_graph_add_value(graph, name, dtype, &graph->values[value].shape);
+static int add_named(zq_graph *graph, const char *prefix, int number, zq_dtype dtype, const zq_shape *shape) {
+    char name[32];
+    snprintf(name, sizeof name, "%s%d", prefix, number);
+    return zq_graph_add_value(graph, name, dtype, shape);
 }
 
 static zq_status add_node(zq_graph *graph, const char *op, int n_inputs, const int *inputs, int output,
@@ -55,32 +59,47 @@ static zq_status add_node(zq_graph *graph, const char *op, int n_inputs, const i
     return zq_node_parse(&graph->nodes[n], err);
 }
 
-/* A constant that several nodes share by name. */
-static int shared_constant(zq_graph *graph, const char *name, zq_dtype dtype, int64_t n /* -1: scalar */,
-                           int64_t fill) {
+/* A constant that several nodes share by name. Takes tensor in every case. */
+static int share_constant(zq_graph *graph, const char *name, zq_tensor *tensor) {
     const int found = zq_graph_find_value(graph, name);
-    if (found >= 0 && graph->values[found].constant != NULL)
-        return found;
+    if (found < 0 || graph->values[found].constant == NULL)
+        return zq_graph_add_constant(graph, name, tensor);
+    zq_tensor_drop(tensor);
+    return found;
+}
+
+static int shared_bytes(zq_graph *graph, zq_dtype dtype, int64_t n /* -1: scalar */, int fill) {
+    char name[64];
     const zq_shape shape = n < 0 ? zq_shape_of(0, NULL) : zq_shape_of(1, &n);
     zq_tensor *tensor = zq_tensor_new(dtype, &shape);
     if (tensor != NULL)
-        memset(tensor->data, (int)fill, (size_t)(n < 0 ? 1 : n));
-    return zq_graph_add_constant(graph, name, tensor);
+        memset(tensor->data, fill, (size_t)(n < 0 ? 1 : n));
+    snprintf(name, sizeof name, n < 0 ? "z%d" : "z%dx%" PRId64, fill, n);
+    return share_constant(graph, name, tensor);
+}
+
+static int shared_scale(zq_graph *graph, float scale) {
+    char name[32];
+    uint32_t bits;
+    memcpy(&bits, &scale, sizeof bits);
+    snprintf(name, sizeof name, "s%08" PRIx32, bits);
+    return share_constant(graph, name, zq_tensor_new_f32(-1, &scale));
 }
 
 /* ---- activations */
 
+/* Readers of the value read what DequantizeLinear gives, under the value's own name. */
 static zq_status quantize_value(zq_graph *graph, int value, const zq_activation *activation, zq_error *err) {
-    char name[512];
+    const zq_shape shape = graph->values[value].shape;
     const int producer = graph->values[value].producer;
     int src = value, dst = value;
-    if (producer < 0) { /* a graph input keeps its name; its readers read the dequantized one */
-        dst = append_name(graph, value, "_dq", ZQ_F32);
+    if (producer < 0) { /* a graph input keeps its name for itself */
+        dst = add_named(graph, "d", value, ZQ_F32, &shape);
         if (dst < 0)
             return zq_fail_memory(err);
         zq_graph_replace_uses(graph, value, dst);
     } else {
-        src = append_name(graph, value, "_fp", ZQ_F32);
+        src = add_named(graph, "f", value, ZQ_F32, &shape);
         if (src < 0)
             return zq_fail_memory(err);
         zq_node *node = &graph->nodes[producer];
@@ -89,20 +108,17 @@ static zq_status quantize_value(zq_graph *graph, int value, const zq_activation 
                 node->outputs[o] = src;
         graph->values[src].producer = producer;
     }
-    const int quantized = append_name(graph, value, "_q", ZQ_U8);
-    snprintf(name, sizeof name, "%.480s_s", graph->values[value].name);
-    const int scale = zq_graph_add_constant(graph, name, zq_tensor_new_f32(-1, &activation->scale));
-    snprintf(name, sizeof name, "zp_u8_%d", activation->zero_point);
-    const int zero_point = shared_constant(graph, name, ZQ_U8, -1, activation->zero_point);
+    const int scale = shared_scale(graph, activation->scale);
+    const int zero_point = shared_bytes(graph, ZQ_U8, -1, activation->zero_point);
+    const int quantized = add_named(graph, "q", value, ZQ_U8, &shape);
     int limited = quantized;
+    ZQ_TRY(add_node(graph, "QuantizeLinear", 3, (int[]){src, scale, zero_point}, quantized, -1, err));
     if (activation->q_max < 255) { /* QCDQ: an integer Clip keeps fewer levels in the same container */
-        limited = append_name(graph, value, "_qc", ZQ_U8);
-        snprintf(name, sizeof name, "zp_u8_%d", activation->q_max);
-        const int inputs[] = {quantized, shared_constant(graph, "zp_u8_0", ZQ_U8, -1, 0),
-                              shared_constant(graph, name, ZQ_U8, -1, activation->q_max)};
+        limited = add_named(graph, "c", value, ZQ_U8, &shape);
+        const int inputs[] = {quantized, shared_bytes(graph, ZQ_U8, -1, 0),
+                              shared_bytes(graph, ZQ_U8, -1, activation->q_max)};
         ZQ_TRY(add_node(graph, "Clip", 3, inputs, limited, -1, err));
     }
-    ZQ_TRY(add_node(graph, "QuantizeLinear", 3, (int[]){src, scale, zero_point}, quantized, -1, err));
     return add_node(graph, "DequantizeLinear", 3, (int[]){limited, scale, zero_point}, dst, -1, err);
 }
 
@@ -139,87 +155,147 @@ static int weight_zero_points(zq_graph *graph, int weight, const zq_weights *wei
     bool symmetric = true;
     for (int64_t c = 0; c < n; c++)
         symmetric = symmetric && weights->zero_point[c] == 0;
-    char name[512];
-    if (symmetric) {
-        snprintf(name, sizeof name, "zp_i8_x%" PRId64, n);
-        return shared_constant(graph, name, ZQ_I8, n, 0);
-    }
+    if (symmetric)
+        return shared_bytes(graph, ZQ_I8, n, 0);
+    char name[32];
     const zq_shape shape = zq_shape_of(1, &n);
     zq_tensor *tensor = zq_tensor_new(ZQ_I8, &shape);
     for (int64_t c = 0; tensor != NULL && c < n; c++)
         ((int8_t *)tensor->data)[c] = (int8_t)weights->zero_point[c];
-    snprintf(name, sizeof name, "%.480s_zp", graph->values[weight].name);
+    snprintf(name, sizeof name, "z%d", weight);
     return zq_graph_add_constant(graph, name, tensor);
 }
 
-/* The float constant's value becomes the output of DequantizeLinear, so that its readers and its name stay.
- */
+char *zq_rewrite_weight_name(const zq_layer *layer, char buffer[ZQ_WEIGHT_NAME]) {
+    snprintf(buffer, ZQ_WEIGHT_NAME, "w%d", layer->weight);
+    return buffer;
+}
+
+/* The constant becomes integers under its own name; *dst_out: what DequantizeLinear makes of them,
+ * *scale_out: the scales. */
 static zq_status quantize_weight(zq_graph *graph, const zq_layer *layer, const zq_weights *weights,
-                                 zq_error *err) {
-    char name[512];
-    const char *own_name = graph->values[layer->weight].name;
-    snprintf(name, sizeof name, "%.480s_q", own_name);
-    int quantized = zq_graph_add_constant(graph, name, integer_weight(graph, layer, weights));
-    snprintf(name, sizeof name, "%.480s_s", graph->values[layer->weight].name);
-    const int scale =
-        zq_graph_add_constant(graph, name, zq_tensor_new_f32(weights->n_channels, weights->scale));
-    const int zero_point = weight_zero_points(graph, layer->weight, weights);
-    if (quantized < 0 || scale < 0 || zero_point < 0)
+                                 int *dst_out, int *scale_out, zq_error *err) {
+    char name[ZQ_WEIGHT_NAME];
+    const int weight = layer->weight;
+    const zq_shape shape = graph->values[weight].shape;
+    zq_tensor *integers = integer_weight(graph, layer, weights);
+    if (integers == NULL)
         return zq_fail_memory(err);
-    if (graph->values[quantized].dtype !=
-        ZQ_I8) { /* ONNX Runtime folds this Cast at load and then fuses as for 8 bits */
-        const int widened = append_name(graph, layer->weight, "_i8", ZQ_I8);
+    zq_tensor_drop(graph->values[weight].constant);
+    graph->values[weight].constant = integers;
+    graph->values[weight].dtype = integers->dtype;
+    snprintf(name, sizeof name, "v%d", weight);
+    *scale_out = zq_graph_add_constant(graph, name, zq_tensor_new_f32(weights->n_channels, weights->scale));
+    const int zero_point = weight_zero_points(graph, weight, weights);
+    int source = weight;
+    if (integers->dtype != ZQ_I8) { /* ONNX Runtime folds this Cast at load and then fuses as for 8 bits */
+        source = add_named(graph, "i", weight, ZQ_I8, &shape);
         const int n =
-            widened < 0 ? -1 : zq_graph_add_node(graph, zq_op_find("Cast"), "", 1, &quantized, 1, &widened);
+            source < 0 ? -1 : zq_graph_add_node(graph, zq_op_find("Cast"), "", 1, &weight, 1, &source);
         if (n < 0 || !zq_node_set_int(&graph->nodes[n], "to", ONNX_INT8))
             return zq_fail_memory(err);
         ZQ_TRY(zq_node_parse(&graph->nodes[n], err));
-        quantized = widened;
     }
-    zq_tensor_drop(graph->values[layer->weight].constant);
-    graph->values[layer->weight].constant = NULL;
-    return add_node(graph, "DequantizeLinear", 3, (int[]){quantized, scale, zero_point}, layer->weight,
+    *dst_out = zq_graph_add_value(graph, zq_rewrite_weight_name(layer, name), ZQ_F32, &shape);
+    return add_node(graph, "DequantizeLinear", 3, (int[]){source, *scale_out, zero_point}, *dst_out,
                     layer->axis, err);
 }
 
-static zq_status quantize_bias(zq_graph *graph, int n, const zq_weights *weights, float input_scale,
-                               zq_error *err) {
+static zq_tensor *integer_bias(const zq_tensor *bias, const zq_weights *weights, float input_scale) {
+    const int64_t n_channels = weights->n_channels, n_bias = zq_shape_count(&bias->shape);
+    const zq_shape shape = zq_shape_of(1, &n_channels);
+    zq_tensor *integers = zq_tensor_new(ZQ_I32, &shape);
+    for (int64_t c = 0; integers != NULL && c < n_channels; c++) {
+        const double steps = zq_tensor_item(bias, n_bias == 1 ? 0 : c) / (input_scale * weights->scale[c]);
+        ((int32_t *)integers->data)[c] = (int32_t)fmax(-2147483647.0, fmin(2147483647.0, nearbyint(steps)));
+    }
+    return integers;
+}
+
+/* The scales of a bias are those of the input times those of the weights: written as a Mul of the two, which
+ * runtimes fold at load, they take no room in the file. A bias that several nodes share becomes one for each,
+ * since its scales differ. */
+static zq_status quantize_bias(zq_graph *graph, int n, const zq_weights *weights, int weight_scale,
+                               float input_scale, zq_error *err) {
     const int bias = graph->nodes[n].n_inputs > 2 ? graph->nodes[n].inputs[2] : -1;
     if (bias < 0 || graph->values[bias].constant == NULL)
         return ZQ_OK;
-    const zq_tensor *source = graph->values[bias].constant;
-    const int64_t n_channels = weights->n_channels, n_bias = zq_shape_count(&source->shape);
-    const zq_shape shape = zq_shape_of(1, &n_channels);
-    zq_tensor *integers = zq_tensor_new(ZQ_I32, &shape), *scales = zq_tensor_new(ZQ_F32, &shape);
-    for (int64_t c = 0; integers != NULL && scales != NULL && c < n_channels; c++) {
-        const float scale = input_scale * weights->scale[c];
-        const double b = zq_tensor_item(source, n_bias == 1 ? 0 : c);
-        ((zq_real *)scales->data)[c] = scale;
-        ((int32_t *)integers->data)[c] =
-            (int32_t)fmax(-2147483647.0, fmin(2147483647.0, nearbyint(b / scale)));
-    }
-    char name[512];
-    snprintf(name, sizeof name, "%.480s_q", graph->values[bias].name);
-    const int quantized = zq_graph_add_constant(graph, name, integers);
-    snprintf(name, sizeof name, "%.480s_s", graph->values[bias].name);
-    const int scale = zq_graph_add_constant(graph, name, scales);
-    /* a bias that several nodes share gets a scale for each of them */
-    const int dst = append_name(graph, bias, "_dq", ZQ_F32);
+    const zq_shape shape = zq_shape_of(1, &weights->n_channels);
+    zq_tensor *integers = integer_bias(graph->values[bias].constant, weights, input_scale);
+    int quantized = bias;
+    if (integers == NULL)
+        return zq_fail_memory(err);
+    if (zq_graph_consumers(graph, bias, NULL) == 1) {
+        zq_tensor_drop(graph->values[bias].constant);
+        graph->values[bias].constant = integers;
+        graph->values[bias].dtype = ZQ_I32;
+        graph->values[bias].shape = shape;
+    } else
+        quantized = zq_graph_add_constant(graph, graph->values[bias].name, integers);
+    const int scale = add_named(graph, "t", n, ZQ_F32, &shape),
+              dst = add_named(graph, "b", n, ZQ_F32, &shape);
     if (dst < 0)
         return zq_fail_memory(err);
+    ZQ_TRY(
+        add_node(graph, "Mul", 2, (int[]){shared_scale(graph, input_scale), weight_scale}, scale, -1, err));
     graph->nodes[n].inputs[2] = dst;
     return add_node(graph, "DequantizeLinear", 2, (int[]){quantized, scale}, dst, 0, err);
 }
 
+static bool same_integers(const zq_tensor *a, const zq_tensor *b) {
+    return a != NULL && b != NULL && a->dtype == ZQ_I64 && b->dtype == ZQ_I64 &&
+           zq_shape_equal(&a->shape, &b->shape) &&
+           memcmp(a->data, b->data, (size_t)zq_shape_count(&a->shape) * sizeof(int64_t)) == 0;
+}
+
+/* Exporters write the same target shape again for every Reshape; one constant serves all. */
+static void merge_shapes(zq_graph *graph) {
+    enum { LONGEST = 8 };
+    for (int v = 0; v < graph->n_values; v++) {
+        const zq_tensor *constant = graph->values[v].constant;
+        for (int w = 0; constant != NULL && constant->dtype == ZQ_I64 &&
+                        zq_shape_count(&constant->shape) <= LONGEST && w < v;
+             w++)
+            if (same_integers(graph->values[w].constant, constant)) {
+                zq_graph_replace_uses(graph, v, w);
+                break;
+            }
+    }
+}
+
+/* What ONNX takes for granted needs no room. */
+static void drop_default_attributes(zq_node *node) {
+    static const struct {
+        const char *name;
+        int64_t fallback;
+    } defaults[] = {{"dilations", 1}, {"strides", 1}, {"pads", 0}, {"group", 1}};
+    for (size_t d = 0; d < sizeof defaults / sizeof defaults[0]; d++) {
+        const zq_attr *attr = zq_node_attr(node, defaults[d].name);
+        bool is_default = attr != NULL && (attr->kind == ZQ_ATTR_INTS || attr->i == defaults[d].fallback);
+        for (size_t k = 0; is_default && attr->kind == ZQ_ATTR_INTS && k < attr->n; k++)
+            is_default = attr->ints[k] == defaults[d].fallback;
+        if (is_default)
+            zq_node_remove_attr(node, defaults[d].name);
+    }
+    zq_node_remove_attr(node, "kernel_shape"); /* the weight tells */
+}
+
 static zq_status quantize_layer(zq_graph *graph, const zq_layer *layer, const zq_weights *weights,
                                 const zq_activation *activations, const zq_graph *original, zq_error *err) {
+    int dst = -1, scale = -1;
+    ZQ_TRY(quantize_weight(graph, layer, weights, &dst, &scale, err));
     for (int k = 0; k < layer->n_nodes; k++) {
-        const int src = original->nodes[layer->nodes[k]].inputs[0];
+        const int n = layer->nodes[k], src = original->nodes[n].inputs[0];
         if (!activations[src].used)
             return zq_fail(err, ZQ_ERR_INTERNAL, "the input of layer '%s' is not quantized", layer->name);
-        ZQ_TRY(quantize_bias(graph, layer->nodes[k], weights, activations[src].scale, err));
+        graph->nodes[n].inputs[1] = dst;
+        ZQ_TRY(quantize_bias(graph, n, weights, scale, activations[src].scale, err));
+        if (strcmp(graph->nodes[n].op->name, "Conv") == 0) {
+            drop_default_attributes(&graph->nodes[n]);
+            ZQ_TRY(zq_node_parse(&graph->nodes[n], err));
+        }
     }
-    return quantize_weight(graph, layer, weights, err);
+    return ZQ_OK;
 }
 
 zq_status zq_rewrite(const zq_graph *graph, const zq_layers *layers, const zq_activation *activations,
@@ -233,6 +309,8 @@ zq_status zq_rewrite(const zq_graph *graph, const zq_layers *layers, const zq_ac
     for (int v = 0; status == ZQ_OK && v < graph->n_values; v++)
         if (graph->values[v].constant == NULL && activations[v].used)
             status = quantize_value(copy, v, &activations[v], err);
+    if (status == ZQ_OK)
+        merge_shapes(copy);
     if (status == ZQ_OK)
         status = zq_graph_sort(copy, err);
     if (status == ZQ_OK)

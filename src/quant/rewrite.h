@@ -29,6 +29,11 @@ zq_status zq_place(zq_graph *graph, zq_activation *activations, zq_placement *no
 void zq_bias_scale_floor(const zq_graph *graph, const zq_layer *layer, const zq_activation *activations,
                          float *scale);
 
+/* The value that stands for a layer's weights in the rewritten graph: what DequantizeLinear makes of the
+ * integers. Returns buffer. */
+enum { ZQ_WEIGHT_NAME = 32 };
+char *zq_rewrite_weight_name(const zq_layer *layer, char buffer[ZQ_WEIGHT_NAME]);
+
 /* A new graph (owned by the caller) with Q/DQ. weights: [layers->n]. Names of values and nodes of the
  * original stay. */
 zq_status zq_rewrite(const zq_graph *graph, const zq_layers *layers, const zq_activation *activations,
