@@ -6,13 +6,6 @@
 
 #include <string.h>
 
-static bool appears_twice(const zq_step *step, int value) {
-    int n = 0;
-    for (int i = 0; i < step->n_in; i++)
-        n += step->in[i] == value;
-    return n > 1;
-}
-
 bool zq_sink_open_unseeded(zq_plan *plan, int value, zq_sink *sink_out) {
     zq_slot *slot = &plan->slots[value];
     if (slot->gradient == NULL)
@@ -22,12 +15,11 @@ bool zq_sink_open_unseeded(zq_plan *plan, int value, zq_sink *sink_out) {
     return true;
 }
 
-bool zq_sink_open(zq_plan *plan, const zq_step *step, int value, zq_sink *sink_out) {
+bool zq_sink_open(zq_plan *plan, int value, zq_sink *sink_out) {
     zq_slot *slot = &plan->slots[value];
     if (!zq_sink_open_unseeded(plan, value, sink_out))
         return false;
-    const bool is_last_part = slot->reader_lo == (int)(step - plan->steps) && !appears_twice(step, value);
-    if (is_last_part && slot->seed != NULL && slot->seed->dense == NULL) {
+    if (slot->seed != NULL && slot->seed->dense == NULL) {
         sink_out->seed = slot->seed;
         slot->seed = NULL;
     }

@@ -33,7 +33,7 @@ static zq_status backward(zq_plan *plan, zq_step *step, zq_error *err) {
     zq_rows rows;
     zq_sink sink;
     zq_rows_of(&plan->slots[step->in[0]], &rows);
-    if (zq_sink_open(plan, step, step->in[0], &sink))
+    if (zq_sink_open(plan, step->in[0], &sink))
         zq_loop_slope(rows, x, *clamp, zq_plan_gradient(plan, step->out[0]), x, &sink);
     return ZQ_OK;
 }

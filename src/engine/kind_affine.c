@@ -125,7 +125,7 @@ static zq_status backward(zq_plan *plan, zq_step *step, zq_error *err) {
     zq_rows rows;
     zq_sink sink;
     zq_rows_of(&plan->slots[step->in[0]], &rows);
-    if (!zq_sink_open(plan, step, step->in[0], &sink))
+    if (!zq_sink_open(plan, step->in[0], &sink))
         return ZQ_OK;
 #pragma omp parallel for schedule(static)
     for (int64_t row = 0; row < rows.n_rows; row++) {

@@ -65,7 +65,7 @@ static zq_status backward(zq_plan *plan, zq_step *step, zq_error *err) {
     for (int k = 0; k < 2; k++) {
         const int in = step->in[k == 0 ? first : 1 - first];
         zq_sink sink;
-        if (zq_sink_open(plan, step, in, &sink))
+        if (zq_sink_open(plan, in, &sink))
             zq_loop_slope(rows, y, state->clamp, d_y, zq_slot_floats(plan, in), &sink);
     }
     return ZQ_OK;

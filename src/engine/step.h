@@ -123,9 +123,9 @@ typedef struct zq_sink {
     const zq_plan_seed *seed; /* per channel; the step adds it too. NULL: none */
 } zq_sink;
 
-/* False: the gradient of value isn't wanted. Takes the seed where this is the last part. For kernels that
- * heed all of the sink. */
-bool zq_sink_open(zq_plan *plan, const zq_step *step, int value, zq_sink *sink_out);
+/* False: the gradient of value isn't wanted. Takes the seed over if it hasn't been added yet. For kernels
+ * that heed all of the sink. */
+bool zq_sink_open(zq_plan *plan, int value, zq_sink *sink_out);
 
 /* The same for kernels that add, but don't know seeds. */
 bool zq_sink_open_unseeded(zq_plan *plan, int value, zq_sink *sink_out);

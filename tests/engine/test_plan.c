@@ -156,7 +156,7 @@ static block add_movement(network *net, block x) {
 }
 
 static block add_block(network *net, block x) {
-    switch (draw(net, 10)) {
+    switch (draw(net, 12)) {
     case 0:
         return add_residual(net, x);
     case 1:
@@ -171,6 +171,8 @@ static block add_block(network *net, block x) {
         return add_pool(net, x);
     case 6:
         return add_movement(net, x);
+    case 7:
+        return add_conv(net, x);
     default:
         return add_activation(net, add_conv(net, x));
     }
