@@ -3,7 +3,9 @@
 #include "cli.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const cli_command *const commands[] = {&cli_quantize, &cli_inspect, &cli_distill, NULL};
 
@@ -49,7 +51,18 @@ static int run(const cli_command *command, const cli_arguments *arguments) {
     return (int)status;
 }
 
+/* By default OpenMP threads wait for one another by spinning for milliseconds; where other programs want the
+ * cores too, that made a job of 5 s last 30. The OpenMP library reads its settings before main, so the
+ * program starts itself once more. */
+static void wait_politely(char **argv) {
+    if (getenv("GOMP_SPINCOUNT") != NULL || getenv("OMP_WAIT_POLICY") != NULL)
+        return;
+    if (setenv("GOMP_SPINCOUNT", "1000", 1) == 0)
+        execv("/proc/self/exe", argv); /* returns only where that can't be done: then it waits impolitely */
+}
+
 int main(int argc, char **argv) {
+    wait_politely(argv);
     const char *name = argc > 1 ? argv[1] : "";
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
         cli_print_overview();
