@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-enum { N_NETWORKS = 200, N_IMAGES = 4 };
+enum { N_NETWORKS = 100, N_IMAGES = 4 };
 
 typedef struct block {
     int value;
@@ -87,9 +87,28 @@ static block add_arithmetic(network *net, block x) {
     return x;
 }
 
+/* A value of x's shape from x: one of its readers. */
+static int other_reader(network *net, block x) {
+    switch (draw(net, 4)) {
+    case 0:
+        return network_pool(net, "MaxPool", x.value, 3, 1, 1);
+    case 1:
+        return network_pool(net, "AveragePool", x.value, 3, 1, 1);
+    case 2:
+        return network_concat(net, 2,
+                              (const int[]){network_slice(net, x.value, 1, x.c / 2, INT64_MAX, 1),
+                                            network_slice(net, x.value, 1, 0, x.c / 2, 1)},
+                              1);
+    default:
+        return network_unary(net, "Relu", x.value);
+    }
+}
+
 static block add_branches(network *net, block x) {
+    if (x.c > 32) /* the plain operators are slow */
+        return x;
     const conv_shape s = {.c_in = x.c, .c_out = 8, .kernel = 1, .stride = 1, .groups = 1};
-    const int branches[] = {x.value, network_conv(net, x.value, &s), network_unary(net, "Relu", x.value)};
+    const int branches[] = {x.value, network_conv(net, x.value, &s), other_reader(net, x)};
     const int n = 2 + (int)draw(net, 2);
     x.value = network_concat(net, n, branches, 1);
     x.c += 8 + (n == 3 ? x.c : 0);
@@ -314,10 +333,13 @@ static seeds random_seeds(network *net, const zq_plan *plan) {
         const int value = net->statistics[i];
         if (draw(net, 3) == 0)
             continue;
-        const size_t n = (size_t)zq_plan_shape(plan, value)->dims[1];
+        const bool dense = draw(net, 4) == 0;
+        const size_t n = dense ? count_of(plan, value) : (size_t)zq_plan_shape(plan, value)->dims[1];
         float *memory = s.memory[s.n] = random_floats(net->seed * 100 + (uint64_t)i, 3 * n);
-        s.items[s.n++] =
-            (zq_plan_seed){.value = value, .c1 = memory, .c2 = memory + n, .mean = memory + 2 * n};
+        s.items[s.n] = (zq_plan_seed){.value = value, .c1 = memory, .c2 = memory + n, .mean = memory + 2 * n};
+        if (dense)
+            s.items[s.n] = (zq_plan_seed){.value = value, .dense = memory};
+        s.n++;
     }
     if (s.n == 0 || draw(net, 2)) {
         const int value = net->graph->outputs[0];
@@ -385,7 +407,8 @@ static double slope_error(const network *net, zq_plan *plan, const seeds *s, siz
     return fabs((values[1] - values[0]) / (2 * (double)step) - expected) / sqrt(norm + 1e-6);
 }
 
-static void backward_of(network *net) {
+/* *n_coarse counts networks whose slope doesn't fit the gradient well. */
+static void backward_of(network *net, int *n_coarse) {
     zq_error err = {0};
     zq_plan *reference = new_plan(net, &plain), *plan = new_plan(net, &fast_gradient);
     const size_t n = count_of(plan, net->graph->inputs[0]);
@@ -398,9 +421,7 @@ static void backward_of(network *net) {
         check(net, zq_plan_backward(plan, s.n, s.items, found, &err), &err);
         compare(net, "gradient", n, found, expected);
         if (round == 2) {
-            const double error = slope_error(net, reference, &s, n, expected);
-            if (error > 0.15)
-                fail_msg("seed %llu: slope is off by %g", (unsigned long long)net->seed, error);
+            *n_coarse += slope_error(net, reference, &s, n, expected) > 0.1;
         }
         drop_seeds(&s);
     }
@@ -412,11 +433,13 @@ static void backward_of(network *net) {
 
 static void gradient_is_that_of_the_plain_operators(void **state) {
     (void)state;
+    int n_coarse = 0;
     for (uint64_t seed = 1; seed <= N_NETWORKS; seed++) {
         network net = random_network(seed);
-        backward_of(&net);
+        backward_of(&net, &n_coarse);
         zq_graph_drop(net.graph);
     }
+    assert_in_range(n_coarse, 0, N_NETWORKS / 20);
 }
 
 /* ---- replaced weights */
