@@ -322,12 +322,50 @@ static zq_weight_spec weight_spec(const zq_job *job, zq_weight_range range) {
     return spec;
 }
 
-static zq_status add_candidate(zq_job *job, const char *name, const int *bits, zq_weight_range range) {
+/* "4 8 2 ...", a digit for each layer. */
+static char *describe_bits(int n_layers, const int *bits) {
+    char *text = zq_alloc((size_t)n_layers * 2 + 1, 1);
+    for (int i = 0; text != NULL && i < n_layers; i++) {
+        text[2 * i] = (char)('0' + bits[i]);
+        text[2 * i + 1] = i + 1 < n_layers ? ' ' : '\0';
+    }
+    return text;
+}
+
+/* The candidate's file with what it says of itself, written to path (NULL: only its size is wanted). That
+ * text is equally long whatever the widths and the damage, so that limits can be kept before they are known.
+ */
+static zq_status write_candidate(zq_job *job, const zq_candidate *candidate, const char *path,
+                                 uint64_t *bytes_out) {
+    char *bits = describe_bits(job->layers.n, candidate->bits);
+    char kl[32];
+    if (bits == NULL)
+        return zq_fail_memory(&job->error);
+    snprintf(kl, sizeof kl, "%.4e", fmax(0, job->predicted.kl));
+    const zq_onnx_property properties[] = {{"zeroq.version", ZQ_VERSION},
+                                           {"zeroq.size", job->options.size},
+                                           {"zeroq.weight_bits", bits},
+                                           {"zeroq.activation_bits", "8"},
+                                           {"zeroq.predicted_kl", kl}};
+    const int n = (int)(sizeof properties / sizeof properties[0]);
+    const zq_status status =
+        path == NULL ? zq_onnx_size(candidate->graph, n, properties, bytes_out, &job->error)
+                     : zq_onnx_write(candidate->graph, path, n, properties, bytes_out, &job->error);
+    zq_free(bits);
+    return status;
+}
+
+static zq_status build_candidate(zq_job *job, const char *name, const zq_graph *graph, const int *bits,
+                                 zq_weight_range range) {
     const zq_weight_spec spec = weight_spec(job, range);
-    ZQ_TRY(zq_candidate_build(name, job->graph, &job->layers, job->activations, bits, &spec,
-                              &job->candidates[job->n_candidates], &job->error));
+    zq_candidate *added = &job->candidates[job->n_candidates];
+    ZQ_TRY(zq_candidate_build(name, graph, &job->layers, job->activations, bits, &spec, added, &job->error));
     job->n_candidates++;
-    return ZQ_OK;
+    return write_candidate(job, added, NULL, &added->bytes);
+}
+
+static zq_status add_candidate(zq_job *job, const char *name, const int *bits, zq_weight_range range) {
+    return build_candidate(job, name, job->graph, bits, range);
 }
 
 static void drop_last_candidate(zq_job *job) {
@@ -438,22 +476,20 @@ static zq_status judge_candidate(zq_job *job, zq_candidate *candidate, float *co
 /* The best candidate once more, with its biases corrected. */
 static zq_status correct_chosen(zq_job *job, const zq_images *images) {
     const zq_candidate *best = &job->candidates[job->chosen];
-    const zq_weight_spec spec = weight_spec(job, best->range);
-    zq_candidate *added = &job->candidates[job->n_candidates];
     zq_graph *corrected;
     ZQ_TRY(zq_correct_biases(job->graph, &job->layers, best->weights, best->simulated, images, &corrected,
                              &job->error));
-    const zq_status status = zq_candidate_build(best->name, corrected, &job->layers, job->activations,
-                                                best->bits, &spec, added, &job->error);
+    const zq_status status = build_candidate(job, best->name, corrected, best->bits, best->range);
     zq_graph_drop(corrected);
-    ZQ_TRY(status);
-    added->corrected = true;
-    job->n_candidates++;
-    return ZQ_OK;
+    if (status == ZQ_OK)
+        job->candidates[job->n_candidates - 1].corrected = true;
+    return status;
 }
 
+/* Corrected biases may be new ones, so the limit is asked again. */
 static void take_if_better(zq_job *job, int k) {
-    if (job->candidates[k].damage.kl < job->candidates[job->chosen].damage.kl)
+    const zq_candidate *candidate = &job->candidates[k];
+    if (candidate->bytes <= job->limit_bytes && candidate->damage.kl < job->candidates[job->chosen].damage.kl)
         job->chosen = k;
 }
 
@@ -495,34 +531,10 @@ static zq_status judge(zq_job *job, const zq_share *images) {
     return end_stage(job);
 }
 
-/* "conv1:4 layer2.0.conv1:2 ..." */
-static char *describe_bits(const zq_job *job) {
-    size_t n = 1;
-    for (int i = 0; i < job->layers.n; i++)
-        n += strlen(job->layers.items[i].name) + 4;
-    char *text = zq_alloc(n, 1);
-    size_t used = 0;
-    for (int i = 0; text != NULL && i < job->layers.n; i++)
-        used += (size_t)snprintf(text + used, n - used, "%s%d", i > 0 ? " " : "",
-                                 job->candidates[job->chosen].bits[i]);
-    return text;
-}
-
 static zq_status write_model(zq_job *job, const char *path) {
+    zq_candidate *chosen = &job->candidates[job->chosen];
     ZQ_TRY(begin_stage(job, "write"));
-    char *bits = describe_bits(job);
-    char kl[32];
-    snprintf(kl, sizeof kl, "%.6g", job->predicted.kl);
-    const zq_onnx_property properties[] = {{"zeroq.version", ZQ_VERSION},
-                                           {"zeroq.size", job->options.size},
-                                           {"zeroq.weight_bits", bits != NULL ? bits : ""},
-                                           {"zeroq.activation_bits", "8"},
-                                           {"zeroq.predicted_kl", kl}};
-    const int n_properties = (int)(sizeof properties / sizeof properties[0]);
-    const zq_status status = zq_onnx_write(job->candidates[job->chosen].graph, path, n_properties, properties,
-                                           &job->candidates[job->chosen].bytes, &job->error);
-    zq_free(bits);
-    ZQ_TRY(status);
+    ZQ_TRY(write_candidate(job, chosen, path, &chosen->bytes));
     job->output_path = zq_strdup(path);
     return end_stage(job);
 }
