@@ -42,11 +42,11 @@ static float multiply_add(long n, float factor) {
     return sum;
 }
 
-/* GFLOP/s of all threads, the best of a few rounds. */
+/* GFLOP/s of all threads, the best of many short rounds: other processes disturb some of them. */
 static double peak_gflops(void) {
-    const long n = 4000000;
+    const long n = 200000;
     double best = 0, keep = 0;
-    for (int round = 0; round < N_ROUNDS; round++) {
+    for (int round = 0; round < 40 * N_ROUNDS; round++) {
         const double start = now_ms();
 #pragma omp parallel reduction(+ : keep)
         keep += multiply_add(n, 0.999f);

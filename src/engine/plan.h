@@ -63,7 +63,8 @@ zq_status zq_plan_forward_override(zq_plan *plan, const zq_plan_override *overri
 zq_status zq_plan_set_weights(zq_plan *plan, int node, const float *weights, zq_error *err);
 
 /* Copies a value out, plain. Quantized (ZQ_U8, ZQ_I8) values come as their integers in float. Without
- * keep_values only graph outputs can be read. dst: zq_shape_count(zq_plan_shape(plan, value)) elements. */
+ * keep_values only graph outputs can be read; others, and values fused away, come as zeros. dst:
+ * zq_shape_count(zq_plan_shape(plan, value)) elements. */
 void zq_plan_read(zq_plan *plan, int value, float *dst);
 
 /* The raw elements of a value in the plan's own order, for what needs no order (ranges, histograms);
@@ -72,7 +73,8 @@ void zq_plan_read(zq_plan *plan, int value, float *dst);
 const float *zq_plan_peek(const zq_plan *plan, int value, size_t *n_out);
 
 /* Mean and (biased) variance of each channel (axis 1) of a value over images and positions, in float from
- * double sums. mean, variance: [C]. Needs keep_values. */
+ * double sums. mean, variance: [C]. Needs keep_values; NaN for values that the engine fused away. Values that
+ * carry stats are never fused away in a plan with gradient; without, a Relu behind them may be. */
 void zq_plan_statistics(zq_plan *plan, int value, float *mean, float *variance);
 
 /* The same for each image: mean, variance: [n_images, C]. */

@@ -3,6 +3,7 @@
  * result doesn't depend on the number of threads. */
 #include "engine/step.h"
 
+#include <math.h>
 #include <string.h>
 
 /* x: [positions, channels] */
@@ -50,9 +51,21 @@ static void moments(double n, double sum, double square, float *mean, float *var
     *variance = v > 0 ? (float)v : 0;
 }
 
+/* NaN for what was fused away or isn't held as float. */
+static bool has_data(const zq_slot *slot, int64_t n, float *mean, float *variance) {
+    const bool is_float = slot->dtype == ZQ_F32 || slot->dtype == ZQ_U8 || slot->dtype == ZQ_I8;
+    if (slot->data != NULL && is_float)
+        return true;
+    for (int64_t i = 0; i < n; i++)
+        mean[i] = variance[i] = NAN;
+    return false;
+}
+
 void zq_plan_statistics(zq_plan *plan, int value, float *mean, float *variance) {
     const zq_slot *slot = &plan->slots[value];
     const int64_t n_channels = slot->channels;
+    if (!has_data(slot, n_channels, mean, variance))
+        return;
     sum_images(plan, slot);
     for (int64_t c = 0; c < n_channels; c++) {
         double sum = 0, square = 0;
@@ -67,6 +80,8 @@ void zq_plan_statistics(zq_plan *plan, int value, float *mean, float *variance) 
 void zq_plan_image_statistics(zq_plan *plan, int value, float *mean, float *variance) {
     const zq_slot *slot = &plan->slots[value];
     const int64_t n_channels = slot->channels;
+    if (!has_data(slot, slot->images * n_channels, mean, variance))
+        return;
     sum_images(plan, slot);
     for (int64_t image = 0; image < slot->images; image++) {
         const double *const sum = plan->sums + image * 2 * n_channels;
