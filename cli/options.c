@@ -266,14 +266,17 @@ bool cli_parse(const cli_command *command, int argc, char **argv, cli_arguments 
 
 /* Words of text, wrapped at 100 columns behind an indent of 26. */
 static void print_wrapped(const char *text) {
+    const char *gap = "";
     int column = 26;
     while (*text != '\0') {
         const int n = (int)strcspn(text, " ");
         if (column + n > 100) {
             printf("\n%26s", "");
             column = 26;
+            gap = "";
         }
-        printf("%.*s ", n, text);
+        printf("%s%.*s", gap, n, text);
+        gap = " ";
         column += n + 1;
         text += n;
         text += strspn(text, " ");
