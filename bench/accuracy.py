@@ -144,13 +144,16 @@ def main():
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--size", default="w8")
     parser.add_argument("--reference", action="store_true")
+    parser.add_argument("--keep", metavar="FOLDER", help="leave the files there")
     parser.add_argument("--option", action="append", default=[], help="passed on to zeroq quantize")
     args = parser.parse_args()
     print("| network | KL median | KL worst | top-1 difference median | worst | agreement % | predicted KL | size | seconds |\n"
           "|---|---|---|---|---|---|---|---|---|", flush=True)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(args.keep or temporary)
+        folder.mkdir(parents=True, exist_ok=True)
         for name in args.names:
-            evaluate(name, args, Path(folder))
+            evaluate(name, args, folder)
 
 
 if __name__ == "__main__":
