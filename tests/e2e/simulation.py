@@ -1,18 +1,22 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The simulation is the exported network: runs MODEL.q.onnx in ONNX Runtime and in the engine on the same images and compares the
-integers of every quantized value.
+"""The simulation is the exported network: runs a quantized model in ONNX Runtime and in the engine on the same
+images and compares the integers of every quantized value.
 
     simulation.py TOOL_SIMULATE MODEL.q.onnx IMAGES.npy"""
 
 import subprocess
 import sys
 import tempfile
+from collections import namedtuple
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime as ort
+
+# integers compared, how many differ, the largest difference in steps, images on which the largest output differs
+Comparison = namedtuple("Comparison", "integers different largest_step argmax")
 
 
 def quantized_values(model):
@@ -36,7 +40,8 @@ def run_engine(tool, path, images):
     with tempfile.TemporaryDirectory() as folder:
         raw, out = Path(folder) / "images.f32", Path(folder) / "out"
         images.astype(np.float32).tofile(raw)
-        listing = subprocess.run([tool, path, raw, str(len(images)), out], check=True, capture_output=True, text=True).stdout
+        command = [tool, path, raw, str(len(images)), out]
+        listing = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         streams = {"": np.fromfile(out, np.uint8), "=": np.fromfile(f"{out}.f32", np.float32)}
     values, position = {}, {"": 0, "=": 0}
     for line in listing.splitlines():
@@ -49,27 +54,25 @@ def run_engine(tool, path, images):
 
 
 def compare(tool, path, images):
-    """-> (integers compared, of these different, largest difference, images with another argmax)"""
     model = onnx.load(path)
     expected, found = run_onnxruntime(model, images), run_engine(tool, path, images)
     total = different = largest = 0
     for name in quantized_values(model):
-        if name not in found:
-            raise SystemExit(f"{path}: the engine has no integers for '{name}'")
+        assert name in found, f"{path}: the engine has no integers for '{name}'"
         step = np.abs(expected[name].reshape(-1).astype(int) - found[name].astype(int))
         total += step.size
         different += int((step > 0).sum())
         largest = max(largest, int(step.max(initial=0)))
     output = model.graph.output[0].name
-    scores = expected[output].reshape(len(images), -1), found[output].reshape(len(images), -1)
-    return total, different, largest, int((scores[0].argmax(1) != scores[1].argmax(1)).sum())
+    scores = [values[output].reshape(len(images), -1) for values in (expected, found)]
+    return Comparison(total, different, largest, int((scores[0].argmax(1) != scores[1].argmax(1)).sum()))
 
 
 def main():
     tool, path, images = sys.argv[1:]
-    total, different, largest, argmax = compare(tool, path, np.load(images))
-    print(f"{path}: {total} integers, {different} differ ({different / total:.2e}), by {largest} at most; "
-          f"{argmax} images have another argmax")
+    result = compare(tool, path, np.load(images))
+    print(f"{path}: {result.integers} integers, {result.different} differ ({result.different / result.integers:.2e}), "
+          f"by {result.largest_step} at most; {result.argmax} images have another argmax")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,4 @@
+# What a newcomer sees first
+zeroq --help
+echo
+zeroq --version

@@ -1,0 +1,1 @@
+zeroq distill --help

@@ -1,0 +1,1 @@
+zeroq inspect tiny.onnx

@@ -1,0 +1,1 @@
+zeroq quantize unsupported.onnx -o out.onnx

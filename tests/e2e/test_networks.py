@@ -1,0 +1,218 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""A network through the program, and what users are promised about the files it writes.
+
+    test_networks.py ZEROQ TOOL_SIMULATE MODEL.onnx [DATA]
+
+Quantizes MODEL with 8 bits and with the size of 4 bits, and checks both files: valid, loaded by ONNX Runtime, the
+same integers there as in the simulation, run as integers, small, with the interface of the original, the same bytes
+again. Images come from the data sets in the folder DATA; without them the distilled images are taken."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+try:
+    import numpy as np
+    import onnx
+    import onnxruntime
+
+    import images
+    import integers
+    import simulation
+except ImportError as missing:
+    print(f"SKIPPED: whole networks in ONNX Runtime, since Python has no {missing.name}")
+    sys.exit(77)
+
+N_IMAGES = 8
+SIZES = {"w8": 0.30, "w4": 0.17}  # of the FP32 file, for networks of a megabyte and more
+MIN_INTEGER_SHARE = 0.99
+# Rounding ties: ONNX Runtime's fused kernels may land one step beside; anything more frequent is another network.
+MAX_DIFFERENT = 1e-3
+REPORT = Path(__file__).resolve().parents[2] / "docs" / "report.md"
+
+
+class Case:
+    """One size of one network: what was run, and where its results lie."""
+
+    def __init__(self, arguments, folder, size):
+        self.zeroq, self.tool, self.model = arguments[:3]
+        self.size = size
+        self.quantized = folder / f"{size}.q.onnx"
+        self.report_path = folder / f"{size}.json"
+        self.folder = folder
+
+    def quantize(self, path, *options):
+        command = [self.zeroq, "quantize", self.model, "-o", path, "--size", self.size, "--quiet", *options]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, f"exit status {done.returncode}: {done.stderr}"
+        assert done.stdout == "" and done.stderr == "", f"--quiet printed {done.stdout + done.stderr!r}"
+
+    @property
+    def report(self):
+        return json.loads(self.report_path.read_text())
+
+
+# ---- the checks: each raises AssertionError with what was found, and may return a remark
+
+def check_quantizes(case):
+    start = time.monotonic()
+    case.quantize(case.quantized, "--json", case.report_path)
+    return f"{time.monotonic() - start:.1f} s"
+
+
+def check_valid(case):
+    onnx.checker.check_model(str(case.quantized), full_check=True)
+
+
+def check_interface(case):
+    """Names, types and shapes of inputs and outputs are those of the original, a free batch included."""
+    def interface(path):
+        graph = onnx.load(path, load_external_data=False).graph
+        constants = {t.name for t in graph.initializer}
+        return [[(v.name, v.type.tensor_type.elem_type, [d.dim_value or "free" for d in v.type.tensor_type.shape.dim])
+                 for v in values if v.name not in constants] for values in (graph.input, graph.output)]
+    before, after = interface(case.model), interface(case.quantized)
+    assert before == after, f"{after}, expected {before}"
+
+
+def check_loads(case):
+    """In ONNX Runtime as users open it, for one image and, where the batch is free, for three."""
+    session = onnxruntime.InferenceSession(str(case.quantized), providers=["CPUExecutionProvider"])
+    value = session.get_inputs()[0]
+    for n in (1, 3) if not isinstance(value.shape[0], int) else (value.shape[0],):
+        results = session.run(None, {value.name: np.zeros([n, *value.shape[1:]], np.float32)})
+        assert all(np.isfinite(r).all() for r in results), f"outputs of {n} images aren't finite"
+        assert len(results[0]) == n, f"{len(results[0])} results for {n} images"
+
+
+def test_images(case, data):
+    """-> images, and what they are"""
+    real = images.real_images(Path(case.model), data, N_IMAGES) if data is not None else None
+    if real is not None:
+        return real, "real images"
+    path = case.folder / "images.npy"
+    command = [case.zeroq, "distill", case.model, "-o", path, "--num-images", str(N_IMAGES), "--quiet"]
+    subprocess.run(command, check=True)
+    return np.load(path), "distilled images, since there is no data set"
+
+
+def check_simulation(case, pixels, what):
+    """The engine's integers are those of ONNX Runtime: one step apart at ties, with the same largest output."""
+    result = simulation.compare(case.tool, case.quantized, pixels)
+    assert result.integers > 0, "no integers were compared"
+    assert result.largest_step <= 1, f"an integer differs by {result.largest_step} steps"
+    limit = MAX_DIFFERENT * result.integers
+    assert result.different <= limit, f"{result.different} of {result.integers} integers differ"
+    assert result.different > 0 or result.argmax == 0, "all integers are equal, the largest outputs aren't"
+    assert result.argmax <= 1, f"another largest output on {result.argmax} of {len(pixels)} images"
+    return f"{result.different} of {result.integers} integers differ, on {len(pixels)} {what}"
+
+
+def check_integers(case):
+    share, stayed = integers.survey(case.quantized)
+    floats = ", ".join(f"{name} ({100 * part:.2f} %)" for part, name in stayed)
+    assert share >= MIN_INTEGER_SHARE, f"only {100 * share:.2f} % run as integers; float: {floats}"
+    return f"{100 * share:.2f} % of multiply-accumulates" + (f"; float: {floats}" if floats else "")
+
+
+def check_size(case):
+    before, after = os.path.getsize(case.model), os.path.getsize(case.quantized)
+    report = case.report
+    assert report["summary"]["fp32_bytes"] == before and report["summary"]["quantized_bytes"] == after
+    limit = report["limit_bytes"]
+    assert after <= limit, f"{after} bytes, {limit} with {case.size[1:]} bits everywhere"
+    share = after / before
+    assert before < 1e6 or share <= SIZES[case.size], f"{share:.3f} of the FP32 file"
+    return f"{after} bytes, {share:.3f} of the FP32 file"
+
+
+def check_choice(case):
+    """The chosen candidate is marked, keeps the limit, and its widths are those of the layers."""
+    report = case.report
+    chosen = [c for c in report["candidates"] if c["chosen"]]
+    assert len(chosen) == 1, f"{len(chosen)} candidates are marked as chosen"
+    best = min(c["damage"]["kl"] for c in report["candidates"] if c["bytes"] <= report["limit_bytes"])
+    assert chosen[0]["damage"]["kl"] == best, f"chosen with KL {chosen[0]['damage']['kl']}, but there is {best}"
+    bits = [layer["bits"] for layer in report["layers"]]
+    widths = {t.key: t.value for t in onnx.load(case.quantized).metadata_props}["zeroq.weight_bits"]
+    assert [int(b) for b in widths.split()] == bits, f"the file says {widths}, the report {bits}"
+    return f"bits {widths}" if len(set(bits)) > 1 else f"{bits[0]} bits in all layers"
+
+
+def key_paths(value, prefix=""):
+    """{"a": [{"b": 1}]} -> a, a[].b"""
+    if isinstance(value, dict):
+        for key, below in value.items():
+            path = f"{prefix}.{key}" if prefix else key
+            yield path
+            yield from key_paths(below, path)
+    elif isinstance(value, list):
+        for below in value:
+            yield from key_paths(below, f"{prefix}[]")
+
+
+def check_report(case):
+    """The report has the keys that docs/report.md lists; with mixed widths it has all of them."""
+    documented = set(re.findall(r"^\| `([^`]+)` \|", REPORT.read_text(), re.MULTILINE))
+    found = set(key_paths(case.report))
+    assert found <= documented, f"not in docs/report.md: {', '.join(sorted(found - documented))}"
+    missing = documented - found if case.size == "w4" else set()
+    assert not missing, f"documented, but not in the report: {', '.join(sorted(missing))}"
+
+
+def check_repeatable(case):
+    """Other numbers of threads, same seed, same bytes; another seed, another file."""
+    again = case.folder / "again.q.onnx"
+    for threads in ("1", "2"):
+        case.quantize(again, "--threads", threads)
+        same = again.read_bytes() == case.quantized.read_bytes()
+        assert same, f"another file with --threads {threads} and the same seed"
+    case.quantize(again, "--seed", "1")
+    assert again.read_bytes() != case.quantized.read_bytes(), "the same file with another seed"
+
+
+# ---- running them
+
+def run_case(case, pixels):
+    """-> number of failures"""
+    checks = [check_quantizes, check_valid, check_interface, check_loads, check_integers, check_size, check_choice,
+              check_report, lambda case: check_simulation(case, *pixels), check_repeatable]
+    names = ["quantizes", "valid", "interface", "loads", "integers", "size", "choice", "report", "simulation",
+             "repeatable"]
+    failures = 0
+    for name, check in zip(names, checks):
+        try:
+            remark = check(case)
+            print(f"{case.size} {name:11} ok   {remark or ''}".rstrip(), flush=True)
+        except Exception as error:  # onnx and onnxruntime raise classes of their own
+            failures += 1
+            print(f"{case.size} {name:11} FAILED: {error}", flush=True)
+            if check is check_quantizes:
+                break
+    return failures
+
+
+def main():
+    arguments = sys.argv[1:]
+    if len(arguments) not in (3, 4):
+        sys.exit(__doc__)
+    if not Path(arguments[2]).is_file():
+        print(f"SKIPPED: the network {arguments[2]} isn't there")
+        sys.exit(77)
+    data = Path(arguments[3]) if len(arguments) == 4 else None
+    failures = 0
+    with tempfile.TemporaryDirectory() as folder:
+        pixels = test_images(Case(arguments, Path(folder), "w8"), data)
+        for size in SIZES:
+            failures += run_case(Case(arguments, Path(folder), size), pixels)
+    sys.exit(1 if failures else 0)
+
+
+if __name__ == "__main__":
+    main()
