@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* libFuzzer target: any bytes as a model file, read, folded, simplified and measured. It must end with a status
- * and a sentence. */
+/* libFuzzer target: any bytes as a model file, read, folded, simplified and measured. It must end with a
+ * status and a sentence. */
 #include "onnx/onnx.h"
 #include "passes/passes.h"
 
