@@ -104,23 +104,34 @@ static zq_status forward(zq_plan *plan, zq_step *step, zq_error *err) {
     return ZQ_OK;
 }
 
-static void backward_row(const affine_state *s, int64_t n, const float *x, const float *y, const float *d_y,
+/* at tells the slope of the activation: y, or any row that is read anyway where there is none. */
+static void backward_row(const affine_state *s, int64_t n, const float *x, const float *at, const float *d_y,
                          const zq_sink *sink, float *dst) {
     const float *const weights = weights_of(s);
     const zq_clamp clamp = s->clamps ? s->clamp : ZQ_NO_CLAMP;
-    const zq_plan_seed *seed = sink->seed;
+    const bool add = sink->add;
+    if (sink->seed == NULL) {
+#pragma omp simd
+        for (int64_t c = 0; c < n; c++) {
+            const float d = at[c] > clamp.lo && at[c] < clamp.hi ? weights[c] * d_y[c] : 0;
+            dst[c] = add ? dst[c] + d : d;
+        }
+        return;
+    }
+    const float *const c1 = sink->seed->c1, *const c2 = sink->seed->c2, *const mean = sink->seed->mean;
 #pragma omp simd
     for (int64_t c = 0; c < n; c++) {
-        float d = y[c] > clamp.lo && y[c] < clamp.hi ? weights[c] * d_y[c] : 0;
-        d += sink->add ? dst[c] : 0;
-        dst[c] = seed != NULL ? d + (seed->c1[c] + seed->c2[c] * (x[c] - seed->mean[c])) : d;
+        const float slope = at[c] > clamp.lo && at[c] < clamp.hi ? weights[c] * d_y[c] : 0;
+        const float d = slope + (c1[c] + c2[c] * (x[c] - mean[c]));
+        dst[c] = add ? dst[c] + d : d;
     }
 }
 
 static zq_status backward(zq_plan *plan, zq_step *step, zq_error *err) {
     (void)err;
     const affine_state *s = step->state;
-    const float *const x = zq_slot_floats(plan, step->in[0]), *const y = zq_slot_floats(plan, step->out[0]);
+    const float *const x = zq_slot_floats(plan, step->in[0]);
+    const float *const slope_at = s->clamps ? zq_slot_floats(plan, step->out[0]) : x;
     const float *const d_y = zq_plan_gradient(plan, step->out[0]);
     zq_rows rows;
     zq_sink sink;
@@ -130,7 +141,7 @@ static zq_status backward(zq_plan *plan, zq_step *step, zq_error *err) {
 #pragma omp parallel for schedule(static)
     for (int64_t row = 0; row < rows.n_rows; row++) {
         const int64_t at = row * rows.n_channels;
-        backward_row(s, rows.n_channels, x + at, y + at, d_y + at, &sink, sink.dst + at);
+        backward_row(s, rows.n_channels, x + at, slope_at + at, d_y + at, &sink, sink.dst + at);
     }
     return ZQ_OK;
 }
