@@ -9,6 +9,7 @@
 #include "quant/distill.h"
 
 #include "base/memory.h"
+#include "base/random.h"
 #include "quant/adam.h"
 #include "quant/matching.h"
 #include "quant/noise.h"
@@ -162,7 +163,7 @@ static zq_status descend_fast(solver *solver, int end, zq_error *err) {
         status = evaluate(solver, ZQ_MATCH_RELATIVE, true, &solver->loss[solver->step], err);
         if (status != ZQ_OK)
             break;
-        zq_adam_step(&adam, zq_cosine_rate(0.2, solver->step, solver->n_steps), solver->d_x, solver->x);
+        zq_adam_step(&adam, zq_cosine_rate(0.1, solver->step, solver->n_steps), solver->d_x, solver->x);
         clamp_to_box(solver);
         solver->step++;
         status = report(solver, err);
@@ -171,8 +172,10 @@ static zq_status descend_fast(solver *solver, int end, zq_error *err) {
     return status;
 }
 
+/* Photo-like noise inside the box. */
 static void start(solver *solver) {
-    zq_noise_photo(solver->options->seed, &solver->shape, solver->x);
+    memset(solver->x, 0, (size_t)zq_shape_count(&solver->shape) * sizeof(float));
+    zq_noise_add_photo(solver->options->seed, &solver->shape, 0, 1, solver->x);
     clamp_to_box(solver);
 }
 
@@ -204,20 +207,23 @@ static void resize(solver *solver, int64_t height, int64_t width) {
     set_size(solver, height, width);
 }
 
-/* Three quarters of the steps at half size (a quarter of the cost each), the rest at full size. */
+/* Large images: half of the steps at half size, which cost a quarter; then the finest octave, which only full
+ * size has, is added as noise. */
 static zq_status distill_fast(solver *solver, zq_error *err) {
     const int64_t height = solver->shape.dims[2], width = solver->shape.dims[3];
     const int64_t small_height = (height + 1) / 2, small_width = (width + 1) / 2;
-    const bool coarse_first = height >= 96 && width >= 96 &&
-                              plan_for(solver, small_height, small_width, NULL) == ZQ_OK &&
-                              zq_matching_fits(&solver->matching, solver->plan, solver->micro);
-    if (coarse_first) {
+    const bool small_first = height >= 96 && width >= 96 &&
+                             plan_for(solver, small_height, small_width, NULL) == ZQ_OK &&
+                             zq_matching_fits(&solver->matching, solver->plan, solver->micro);
+    if (small_first)
         set_size(solver, small_height, small_width);
-        start(solver);
-        ZQ_TRY(descend_fast(solver, solver->n_steps * 3 / 4, err));
+    start(solver);
+    if (small_first) {
+        ZQ_TRY(descend_fast(solver, solver->n_steps / 2, err));
         resize(solver, height, width);
-    } else {
-        start(solver);
+        zq_noise_add_photo(zq_random_seed(solver->options->seed, "detail"), &solver->shape, 1, 0.04,
+                           solver->x);
+        clamp_to_box(solver);
     }
     ZQ_TRY(plan_for(solver, height, width, err));
     return descend_fast(solver, solver->n_steps, err);

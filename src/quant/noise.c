@@ -50,33 +50,41 @@ static void add_row(const lattice *field, double weight, int64_t row, int64_t wi
     }
 }
 
-/* Adds noise of that variance, the same in every octave, to a plane. */
+/* Adds noise of that variance to a plane. */
 static void add_octaves(uint64_t seed, int n_octaves, double variance, int64_t height, int64_t width,
                         float *x) {
+    double total = 0;
+    for (int octave = 0; octave < n_octaves; octave++)
+        total += exp2(0.5 * octave);
     for (int octave = 0; octave < n_octaves; octave++) {
         const lattice field = lattice_of(zq_random_bits(seed, (uint64_t)octave), octave, width);
+        const double weight = sqrt(variance * exp2(0.5 * octave) / total);
         for (int64_t row = 0; row < height; row++)
-            add_row(&field, sqrt(variance / n_octaves), row, width, x + row * width);
+            add_row(&field, weight, row, width, x + row * width);
     }
 }
 
-void zq_noise_photo(uint64_t seed, const zq_shape *shape, float *x) {
-    const int64_t n_channels = shape->dims[1], height = shape->dims[2], width = shape->dims[3];
-    const int64_t area = height * width;
-    const double colour = n_channels > 1 ? 0.1 : 0; /* variance that a channel has for itself */
+static int octaves_in(int64_t height, int64_t width) {
     int n_octaves = 1;
     while (n_octaves < MAX_OCTAVES && ((int64_t)1 << n_octaves) <= (height > width ? height : width))
         n_octaves++;
+    return n_octaves;
+}
+
+void zq_noise_add_photo(uint64_t seed, const zq_shape *shape, int n_octaves, double variance, float *x) {
+    const int64_t n_channels = shape->dims[1], height = shape->dims[2], width = shape->dims[3];
+    const double colour = n_channels > 1 ? 0.1 : 0; /* share of the variance that a channel has for itself */
+    if (n_octaves <= 0)
+        n_octaves = octaves_in(height, width);
     seed = zq_random_seed(seed, "photo noise");
 #pragma omp parallel for
     for (int64_t plane = 0; plane < shape->dims[0] * n_channels; plane++) {
         const uint64_t image = (uint64_t)(plane / n_channels), channel = (uint64_t)(plane % n_channels);
         const uint64_t image_seed = zq_random_bits(seed, image);
-        float *const pixels = x + plane * area;
-        for (int64_t i = 0; i < area; i++)
-            pixels[i] = 0;
-        add_octaves(image_seed, n_octaves, 1 - colour, height, width, pixels);
+        float *const pixels = x + plane * height * width;
+        add_octaves(image_seed, n_octaves, (1 - colour) * variance, height, width, pixels);
         if (colour > 0)
-            add_octaves(zq_random_bits(image_seed, channel + 1000), n_octaves, colour, height, width, pixels);
+            add_octaves(zq_random_bits(image_seed, channel + 1000), n_octaves, colour * variance, height,
+                        width, pixels);
     }
 }

@@ -92,7 +92,7 @@ static zq_graph *first_layer(uint64_t seed, double std, const double *mean, bool
         w[i] =
             (float)(zq_random_normal(seed, (uint64_t)i) + zq_random_normal(seed + 1, (uint64_t)(i / AREA)));
     for (int o = 0; o < N_OUT; o++)
-        bias[o] = (float)(std * zq_random_normal(seed + 2, (uint64_t)o));
+        bias[o] = (float)(30 * std * zq_random_normal(seed + 2, (uint64_t)o));
     zq_stats *stats = zq_stats_new(N_OUT);
     double sum[N_OUT] = {0}, square[N_OUT] = {0};
     for (uint64_t p = 0; p < PATCHES; p++) {
