@@ -38,7 +38,7 @@ if [ -z "$root" ]; then
 fi
 
 leave() {
-    umount "$root/proc" 2>/dev/null || true
+    umount "$root/proc" "$root/dev/pts" 2>/dev/null || true
     [ -z "${remove_root-}" ] || rm -rf --one-file-system "$root"
 }
 trap leave EXIT
@@ -61,6 +61,7 @@ rm -f "$root/etc/apt/sources.list" "$root"/etc/apt/sources.list.d/*
 rm -rf "$root/opt/zeroq"
 git clone --quiet "$project" "$root/opt/zeroq"
 mountpoint -q "$root/proc" || mount -t proc proc "$root/proc"
+mountpoint -q "$root/dev/pts" || mount -t devpts -o newinstance,ptmxmode=666 devpts "$root/dev/pts"
 
 for what in demo test; do
     printf '== %s: ./setup.sh %s\n' "$suite" "$what"
