@@ -109,6 +109,9 @@ bool zq_node_set_tensor(zq_node *node, const char *name, zq_tensor *tensor); /* 
 void zq_node_remove_attr(zq_node *node, const char *name);
 bool zq_node_copy_attrs(zq_node *node, const zq_node *from);
 
+/* Frees what the node owns; it is then a removed one (op NULL). */
+void zq_node_clear(zq_node *node);
+
 /* (Re)builds params from the attributes; checks the number of inputs and outputs. */
 zq_status zq_node_parse(zq_node *node, zq_error *err);
 

@@ -99,6 +99,11 @@ static zq_tensor *new_vector(zq_dtype dtype, int64_t n) {
     return zq_tensor_new(dtype, &shape);
 }
 
+bool zq_tensor_equal(const zq_tensor *a, const zq_tensor *b) {
+    return a->dtype == b->dtype && zq_shape_equal(&a->shape, &b->shape) &&
+           memcmp(a->data, b->data, (size_t)zq_shape_count(&a->shape) * zq_dtype_bytes(a->dtype)) == 0;
+}
+
 zq_tensor *zq_tensor_new_i64(int64_t n, const int64_t *values) {
     zq_tensor *tensor = new_vector(ZQ_I64, n);
     for (int64_t i = 0; tensor != NULL && i < (n < 0 ? 1 : n); i++)

@@ -63,6 +63,9 @@ zq_tensor *zq_tensor_new(zq_dtype dtype, const zq_shape *shape);
 zq_tensor *zq_tensor_copy(const zq_tensor *tensor); /* owned */
 void zq_tensor_drop(zq_tensor *tensor);             /* NULL is allowed */
 
+/* The same type, shape and bytes (so NaN is equal to itself, and -0 isn't 0). Both have data. */
+bool zq_tensor_equal(const zq_tensor *a, const zq_tensor *b);
+
 /* A scalar or 1-D tensor of values, owned. */
 zq_tensor *zq_tensor_new_i64(int64_t n, const int64_t *values); /* n < 0: scalar of values[0] */
 zq_tensor *zq_tensor_new_f32(int64_t n, const float *values);   /* n < 0: scalar of values[0] */
