@@ -5,10 +5,13 @@
  * sensitivity for every layer and width, and the Pareto frontier of size against sensitivity. One opaque job
  * does it all:
  *
- *     zq_options options = zq_options_default();
- *     zq_job *job = zq_job_new(&options);
- *     if (job == NULL || zq_job_open(job, "net.onnx") != ZQ_OK || zq_job_quantize(job, "net.q.onnx") !=
- * ZQ_OK) fprintf(stderr, "%s\n", zq_job_message(job)); zq_job_drop(job);
+ *     zq_job *job = zq_job_new(NULL);
+ *     zq_status status = job == NULL ? ZQ_ERR_MEMORY : zq_job_open(job, "net.onnx");
+ *     if (status == ZQ_OK)
+ *         status = zq_job_quantize(job, "net.q.onnx");
+ *     if (status != ZQ_OK)
+ *         fprintf(stderr, "%s\n", zq_job_message(job));
+ *     zq_job_drop(job);
  *
  * The library never prints, exits or aborts on bad input: it returns a status, and zq_job_message says in a
  * sentence what was found, what was expected and what to do. A job is used by one thread at a time; different
