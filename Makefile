@@ -54,8 +54,16 @@ demo: all
 	@echo "$(DEMO)/images.png                the distilled images it was calibrated with"
 	@echo "$(DEMO)/report.json               everything that was measured"
 
+# Networks to measure; the demo network and those beside the project by default
+MODELS ?= demo/resnet20-cifar10.onnx $(wildcard $(addprefix ../shared/models/,resnet20.onnx menet-108-g3.onnx tiny-darknet.onnx))
+
+# Kernels and whole passes against the FMA peak of the same run, then the job by stage
 bench: all
 	$(BUILD)/bench/bench_kernels bench/shapes.txt
+	@for model in $(MODELS); do \
+	    $(BUILD)/bench/bench_engine $$model && \
+	    $(BUILD)/zeroq quantize $$model -o $(BUILD)/bench.q.onnx --size w4 || exit 1; \
+	done
 
 install: all
 	@cmake --install $(BUILD) --prefix $(PREFIX)
