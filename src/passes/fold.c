@@ -81,11 +81,6 @@ static bool can_evaluate(folding *fold, int n, knowledge *known_out) {
     return small_enough(fold, n);
 }
 
-static bool same_tensor(const zq_tensor *a, const zq_tensor *b) {
-    return a->dtype == b->dtype && zq_shape_equal(&a->shape, &b->shape) &&
-           memcmp(a->data, b->data, (size_t)zq_shape_count(&a->shape) * zq_dtype_bytes(a->dtype)) == 0;
-}
-
 static zq_status walk_node(folding *fold, int n, zq_error *err) {
     const zq_node *node = &fold->graph->nodes[n];
     knowledge known;
@@ -102,7 +97,7 @@ static zq_status walk_node(folding *fold, int n, zq_error *err) {
             continue;
         zq_tensor *first = &fold->walks[0].values[value];
         zq_tensor *second = fold->n_walks > 1 ? &fold->walks[1].values[value] : first;
-        if (known == BATCHED && !same_tensor(first, second)) {
+        if (known == BATCHED && !zq_tensor_equal(first, second)) {
             fold->known[value] = BATCHED;
             continue;
         }

@@ -59,10 +59,12 @@ static zq_status add_node(zq_graph *graph, const char *op, int n_inputs, const i
     return zq_node_parse(&graph->nodes[n], err);
 }
 
-/* A constant that several nodes share by name. Takes tensor in every case. */
+/* A constant that several nodes share by name, unless the model has something else of that name. Takes tensor
+ * in every case. */
 static int share_constant(zq_graph *graph, const char *name, zq_tensor *tensor) {
-    const int found = zq_graph_find_value(graph, name);
-    if (found < 0 || graph->values[found].constant == NULL)
+    const int found = tensor == NULL ? -1 : zq_graph_find_value(graph, name);
+    if (found < 0 || graph->values[found].constant == NULL ||
+        !zq_tensor_equal(graph->values[found].constant, tensor))
         return zq_graph_add_constant(graph, name, tensor);
     zq_tensor_drop(tensor);
     return found;
@@ -242,12 +244,6 @@ static zq_status quantize_bias(zq_graph *graph, int n, const zq_weights *weights
     return add_node(graph, "DequantizeLinear", 2, (int[]){quantized, scale}, dst, 0, err);
 }
 
-static bool same_integers(const zq_tensor *a, const zq_tensor *b) {
-    return a != NULL && b != NULL && a->dtype == ZQ_I64 && b->dtype == ZQ_I64 &&
-           zq_shape_equal(&a->shape, &b->shape) &&
-           memcmp(a->data, b->data, (size_t)zq_shape_count(&a->shape) * sizeof(int64_t)) == 0;
-}
-
 /* Exporters write the same target shape again for every Reshape; one constant serves all. */
 static void merge_shapes(zq_graph *graph) {
     enum { LONGEST = 8 };
@@ -256,7 +252,7 @@ static void merge_shapes(zq_graph *graph) {
         for (int w = 0; constant != NULL && constant->dtype == ZQ_I64 &&
                         zq_shape_count(&constant->shape) <= LONGEST && w < v;
              w++)
-            if (same_integers(graph->values[w].constant, constant)) {
+            if (graph->values[w].constant != NULL && zq_tensor_equal(graph->values[w].constant, constant)) {
                 zq_graph_replace_uses(graph, v, w);
                 break;
             }
