@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Images distilled from BatchNormalization statistics.
+/* The recipes: where images start and how they descend. The loss itself is in quant/matching.h.
  *
- * The network is the folded one, so that a target is a value z behind a convolution of which training says:
- * mean mu = beta and deviation sigma = |gamma| in each channel. With m and s the mean and deviation of z over
- * the whole batch, M elements a channel, the loss is a weighted sum of (m - mu)^2 + (s - sigma)^2, and since
- *     dm / dz = 1 / M    and    ds / dz = (z - m) / (M s)
- * its gradient enters each target as c1 + c2 (z - m), which the engine fuses into its backward pass. */
+ * Pixels are optimised in units of the box, (pixel - mean) / std, so that one rate serves networks that take
+ * 0..1 and networks that take 0..255; a network whose input is normalised sees the paper's N(0, 1). */
 #include "quant/distill.h"
 
 #include "base/memory.h"
