@@ -177,7 +177,24 @@ static zq_status check_options(zq_job *job) {
     return zq_target_parse(job->options.size, &job->target, err);
 }
 
-/* The distillation makes images for one input of [N, C, spatial...]. */
+/* Distances are measured image by image. */
+static zq_status check_outputs(zq_job *job) {
+    const zq_graph *graph = job->graph;
+    const int64_t n_images = zq_graph_images(graph);
+    for (int o = 0; o < graph->n_outputs; o++) {
+        const zq_value *output = &graph->values[graph->outputs[o]];
+        char text[ZQ_SHAPE_TEXT];
+        if (n_images > 1 && (output->shape.rank == 0 || output->shape.dims[0] != n_images))
+            return zq_fail(&job->error, ZQ_ERR_UNSUPPORTED,
+                           "%s: takes %lld images at once, but output '%s' is %s; export the model for one "
+                           "image, or with a free batch",
+                           job->model_path, (long long)n_images, output->name,
+                           zq_shape_text(&output->shape, text));
+    }
+    return ZQ_OK;
+}
+
+/* The distillation makes images for one input of [N, C, H, W]. */
 static zq_status check_input(zq_job *job) {
     const zq_graph *graph = job->graph;
     if (graph->n_inputs != 1)
@@ -185,7 +202,7 @@ static zq_status check_input(zq_job *job) {
                        "%s: has %d inputs; networks with exactly one image input are supported",
                        job->model_path, graph->n_inputs);
     const zq_value *input = &graph->values[graph->inputs[0]];
-    if (input->dtype != ZQ_F32 || input->shape.rank < 3 || input->shape.rank > 5)
+    if (input->dtype != ZQ_F32 || input->shape.rank != 4)
         return zq_fail(&job->error, ZQ_ERR_UNSUPPORTED,
                        "%s: input '%s' is %s of rank %d; expected float images [N, channels, height, width]",
                        job->model_path, input->name, zq_dtype_name(input->dtype), input->shape.rank);
@@ -219,9 +236,11 @@ static zq_status open_model(zq_job *job, const char *path) {
         return zq_fail_memory(err);
     ZQ_TRY(zq_onnx_read(path, &job->graph, err));
     ZQ_TRY(zq_fold_constants(job->graph, job->options.input_shapes, err));
+    ZQ_TRY(zq_free_batch(job->graph, err));
     ZQ_TRY(zq_simplify(job->graph, &job->bn, err));
     ZQ_TRY(zq_layers_find(job->graph, &job->layers, err));
     ZQ_TRY(check_input(job));
+    ZQ_TRY(check_outputs(job));
     ZQ_TRY(preview_placement(job));
     ZQ_TRY(end_stage(job));
     job->n_kept_stages = job->n_stages;
@@ -286,10 +305,10 @@ static zq_images slice(const zq_images *images, int64_t first, int64_t n) {
     return part;
 }
 
-/* Half of the images for the search, a quarter to choose, a quarter to judge; with fewer than four, all for
- * all. */
-static zq_share share_images(const zq_images *images) {
-    const int64_t n = images->shape.dims[0], quarter = n / 4;
+/* Half of the images for the search, a quarter to choose, a quarter to judge, each of whole batches; with
+ * fewer than four batches, all for all. */
+static zq_share share_images(const zq_images *images, int64_t batch) {
+    const int64_t n = images->shape.dims[0], quarter = n / batch / 4 * batch;
     if (quarter == 0)
         return (zq_share){*images, *images, *images};
     return (zq_share){.search = slice(images, 0, n - 2 * quarter),
@@ -504,12 +523,12 @@ static zq_status choose(zq_job *job, const zq_share *images) {
         status = judge_candidate(job, &job->candidates[k], reference, &images->choose);
         take_if_better(job, k);
     }
-    if (status == ZQ_OK)
+    if (status == ZQ_OK && job->graph->free_batch) /* the correction takes all images at once */
         status = correct_chosen(job, &images->search);
-    if (status == ZQ_OK)
+    if (status == ZQ_OK && job->candidates[job->n_candidates - 1].corrected) {
         status = judge_candidate(job, &job->candidates[job->n_candidates - 1], reference, &images->choose);
-    if (status == ZQ_OK)
         take_if_better(job, job->n_candidates - 1);
+    }
     zq_outputs_drop(reference, job->graph->n_outputs);
     return status;
 }
@@ -517,7 +536,7 @@ static zq_status choose(zq_job *job, const zq_share *images) {
 static zq_status predict(zq_job *job, const zq_images *images) {
     float **reference = NULL;
     ZQ_TRY(zq_outputs_run(job->graph, images, &reference, &job->error));
-    const zq_status status = zq_damage_measure(job->graph, reference, job->candidates[job->chosen].graph,
+    const zq_status status = zq_damage_measure(job->graph, reference, job->candidates[job->chosen].simulated,
                                                images, &job->predicted, &job->error);
     job->n_judge_images = images->shape.dims[0];
     zq_outputs_drop(reference, job->graph->n_outputs);
@@ -555,7 +574,7 @@ static zq_status check_output(zq_job *job, const char *path) {
 static zq_status quantize(zq_job *job, const char *path, int *bits) {
     ZQ_TRY(check_output(job, path));
     ZQ_TRY(distill(job));
-    const zq_share images = share_images(&job->images);
+    const zq_share images = share_images(&job->images, zq_graph_images(job->graph));
     ZQ_TRY(calibrate(job));
     ZQ_TRY(find_limit(job, bits));
     if (everything_fits_at_8(job)) {

@@ -245,6 +245,7 @@ static bool copy_contents(zq_graph *copy, const zq_graph *graph) {
     copy->file = zq_strdup(graph->file);
     copy->producer = zq_strdup(graph->producer);
     copy->free_batch = graph->free_batch;
+    copy->fixed_batch = graph->fixed_batch;
     copy->opset = graph->opset;
     copy->ir_version = graph->ir_version;
     copy->file_bytes = graph->file_bytes;
@@ -322,6 +323,13 @@ bool zq_graph_is_output(const zq_graph *graph, int value) {
         if (graph->outputs[o] == value)
             return true;
     return false;
+}
+
+int64_t zq_graph_images(const zq_graph *graph) {
+    if (graph->free_batch || graph->n_inputs < 1)
+        return 1;
+    const zq_shape *shape = &graph->values[graph->inputs[0]].shape;
+    return shape->rank > 0 && shape->dims[0] > 1 ? shape->dims[0] : 1;
 }
 
 void zq_graph_remove_node(zq_graph *graph, int node) {

@@ -70,6 +70,7 @@ typedef struct zq_graph {
     zq_node *nodes;
     int *inputs, *outputs; /* value indices; constants are not inputs */
     bool free_batch;       /* dimension 0 of every input is free: any number of images */
+    int64_t fixed_batch;   /* with a free batch: the one that a written file declares; 0: that is free, too */
     int opset, ir_version; /* of the file read */
     char *producer;        /* producer_name producer_version of the file read; may be NULL */
     uint64_t file_bytes;   /* of the file read, external data included */
@@ -140,6 +141,9 @@ void zq_graph_replace_uses(zq_graph *graph, int value, int replacement);
  * *nodes_out when that is not NULL. Returns the number, -1 when out of memory. */
 int zq_graph_consumers(const zq_graph *graph, int value, int **nodes_out);
 bool zq_graph_is_output(const zq_graph *graph, int value);
+
+/* Images that the shapes in the graph are for: 1 where the batch is free. */
+int64_t zq_graph_images(const zq_graph *graph);
 
 /* Marks a node for removal (op NULL); zq_graph_clean takes it out. */
 void zq_graph_remove_node(zq_graph *graph, int node);

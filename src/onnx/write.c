@@ -304,6 +304,11 @@ static zq_status make_value(writer *write, const zq_value *value, bool is_batch,
     return make_shape(write, value, is_batch, shape, &all->shape);
 }
 
+/* What a file declares for a batch that is free in the graph, where one image takes n of dimension 0. */
+static int64_t declared(const zq_graph *graph, int64_t n) {
+    return graph->fixed_batch > 0 ? n * graph->fixed_batch : -1;
+}
+
 /* Shapes in the graph are those of one image. With a free batch the first dimension of an output depends on
  * it: it is the batch where it is 1 for one image, and something else (such as batch * anchors) where it
  * isn't. */
@@ -315,7 +320,7 @@ static zq_status make_output(writer *write, const zq_value *value, Onnx__ValueIn
         return zq_fail(write->err, ZQ_ERR_INTERNAL, "output '%.200s' has no type yet: shapes come first",
                        value->name);
     if (depends)
-        shape.dims[0] = -1;
+        shape.dims[0] = declared(write->graph, is_batch ? 1 : shape.dims[0]);
     return make_value(write, value, is_batch, &shape, info_out);
 }
 
@@ -327,7 +332,10 @@ static zq_status make_interface(writer *write) {
         return ZQ_ERR_MEMORY;
     for (int i = 0; i < graph->n_inputs; i++) {
         const zq_value *value = &graph->values[graph->inputs[i]];
-        ZQ_TRY(make_value(write, value, graph->free_batch, &value->shape, &write->proto.input[i]));
+        zq_shape shape = value->shape;
+        if (graph->free_batch && shape.rank > 0)
+            shape.dims[0] = declared(graph, 1);
+        ZQ_TRY(make_value(write, value, graph->free_batch, &shape, &write->proto.input[i]));
         write->proto.n_input++;
     }
     for (int o = 0; o < graph->n_outputs; o++) {

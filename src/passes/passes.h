@@ -26,6 +26,10 @@ zq_status zq_infer_batch(zq_graph *graph, int64_t n_images, int64_t height, int6
  * option that fixes it. */
 zq_status zq_fold_constants(zq_graph *graph, const char *input_shapes, zq_error *err);
 
+/* After zq_fold_constants: frees a fixed batch where the network would compute other numbers of images just
+ * as well, image by image; graph->fixed_batch remembers what the file declares. Otherwise nothing changes. */
+zq_status zq_free_batch(zq_graph *graph, zq_error *err);
+
 /* What zq_simplify found and did. */
 typedef struct zq_simplify_counts {
     int bn_total;    /* BatchNormalization nodes in the file */

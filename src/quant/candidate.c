@@ -77,7 +77,7 @@ void zq_outputs_drop(float **outputs, int n_outputs) {
 /* Elements of an output of one image. */
 static size_t output_elements(const zq_graph *graph, int output) {
     const zq_shape *shape = &graph->values[graph->outputs[output]].shape;
-    return (size_t)zq_shape_count(shape) / (size_t)(graph->free_batch ? 1 : shape->dims[0]);
+    return (size_t)(zq_shape_count(shape) / zq_graph_images(graph));
 }
 
 static zq_status run_piece(zq_graph *graph, const zq_images *images, int64_t first, int64_t n,
@@ -103,7 +103,7 @@ zq_status zq_outputs_run(zq_graph *graph, const zq_images *images, float ***outp
         if (outputs[o] == NULL)
             status = zq_fail_memory(err);
     }
-    const int64_t piece = graph->free_batch ? 8 : 1;
+    const int64_t piece = graph->free_batch ? 8 : zq_graph_images(graph);
     for (int64_t first = 0; status == ZQ_OK && first < n_images; first += piece)
         status = run_piece(graph, images, first, n_images - first < piece ? n_images - first : piece, outputs,
                            err);

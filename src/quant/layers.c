@@ -89,14 +89,6 @@ done:
     return status;
 }
 
-/* Images that one run of the graph computes at the shapes it holds. */
-static double batch_of(const zq_graph *graph) {
-    if (graph->free_batch || graph->n_inputs < 1)
-        return 1;
-    const zq_shape *shape = &graph->values[graph->inputs[0]].shape;
-    return shape->rank > 0 && shape->dims[0] > 1 ? (double)shape->dims[0] : 1;
-}
-
 static zq_status layer_new(const zq_graph *graph, const zq_node *node, int weight, int axis, zq_layer *layer,
                            zq_error *err) {
     const zq_shape *shape = &graph->values[weight].constant->shape;
@@ -122,7 +114,7 @@ static zq_status layer_add_node(const zq_graph *graph, int node, zq_layer *layer
     nodes[layer->n_nodes++] = node;
     zq_free(layer->nodes);
     layer->nodes = nodes;
-    layer->macs += macs / batch_of(graph);
+    layer->macs += macs / (double)zq_graph_images(graph);
     return ZQ_OK;
 }
 

@@ -68,8 +68,11 @@ typedef struct layout {
     int64_t outer, classes, inner;
 } layout;
 
-static layout layout_of(const zq_shape *shape) {
+static layout layout_of(const zq_graph *graph, int output) {
+    const zq_shape *shape = &graph->values[graph->outputs[output]].shape;
     layout l = {1, 1, 1};
+    if (shape->rank > 0) /* several rows an image, such as one for each anchor */
+        l.outer = shape->dims[0] / zq_graph_images(graph);
     const int axis = shape->rank == 4 ? 1 : shape->rank - 1;
     for (int d = 1; d < shape->rank; d++) {
         if (d == axis)
@@ -169,7 +172,7 @@ void zq_output_distance(const zq_graph *graph, int64_t n_images, const float *co
         distance[i] = 0;
     for (int output = 0; output < graph->n_outputs; output++) {
         const zq_output_rule rule = zq_output_rule_of(graph, output);
-        const layout l = layout_of(&graph->values[graph->outputs[output]].shape);
+        const layout l = layout_of(graph, output);
         const int64_t stride = l.outer * l.classes * l.inner;
         const float *a = reference[output], *b = other[output];
 #pragma omp parallel for
