@@ -13,6 +13,7 @@ PREFIX ?= /usr/local
 CLANG_FORMAT ?= $(firstword $(shell command -v clang-format-14 clang-format))
 FUZZ_SECONDS ?= 600
 DEMO_SIZE ?= w4
+MAKEFLAGS += --no-print-directory
 
 PYTHON := $(firstword $(wildcard $(CURDIR)/.venv/bin/python) python3)
 SOURCES = $(shell git ls-files '*.c' '*.h')
