@@ -63,13 +63,17 @@ zq_status zq_box_from_norm(const zq_options *options, int64_t n_channels, zq_box
     return ZQ_OK;
 }
 
+/* What an estimated range is widened by on each side, in parts of it: a range too wide costs a fraction of a
+ * bit, one too narrow clips real images. Estimates were up to 11 % short on eight classifiers. */
+static const double margin = 0.12;
+
 /* The box whose photos have this mean and standard deviation. */
 static void set_channel(zq_box *box, int64_t c, double mean, double std) {
     const double range = std / photo_std;
     box->mean[c] = (float)mean;
     box->std[c] = (float)std;
-    box->lo[c] = (float)(mean - photo_mean * range);
-    box->hi[c] = (float)(mean + (1 - photo_mean) * range);
+    box->lo[c] = (float)(mean - (photo_mean + margin) * range);
+    box->hi[c] = (float)(mean + (1 - photo_mean + margin) * range);
 }
 
 /* ---- the first convolution: z = w * x + b, and what training says about z */
