@@ -125,6 +125,16 @@ static zq_status run(calibration *c, int64_t first, zq_error *err) {
     return ZQ_OK;
 }
 
+static zq_status check_finite(const calibration *c, zq_error *err) {
+    for (int v = 0; v < c->graph->n_values; v++)
+        if (c->histograms[v] != NULL && c->histograms[v]->n_bad > 0)
+            return zq_fail(err, ZQ_ERR_FORMAT,
+                           "'%s' becomes infinite or NaN on the distilled images: weights so large overflow "
+                           "float32, so there is no range to quantize to",
+                           c->graph->values[v].name);
+    return ZQ_OK;
+}
+
 static void use_box(const zq_graph *graph, const zq_box *box, int bits, zq_activation *activations) {
     float lo = box->lo[0], hi = box->hi[0];
     for (int64_t c = 1; c < box->n_channels; c++) {
@@ -153,6 +163,8 @@ zq_status zq_calibrate(zq_graph *graph, const zq_images *images, const zq_box *b
     zq_status status = calibration_new(&c, err);
     for (int64_t first = 0; status == ZQ_OK && first < images->shape.dims[0]; first += c.n_batch)
         status = run(&c, first, err);
+    if (status == ZQ_OK)
+        status = check_finite(&c, err);
     if (status != ZQ_OK)
         goto done;
     bool out_of_memory = false; /* only ever set to true */

@@ -14,6 +14,7 @@ typedef struct zq_histogram {
     double width; /* of a bin; bin i covers [(i - 1024) width, (i - 1023) width); 0 before any value but 0 */
     double count[ZQ_HISTOGRAM_BINS];
     double n, zeros; /* finite elements seen; of these exactly 0 (not in the bins) */
+    double n_bad;    /* infinities and NaN, which count nowhere else */
 } zq_histogram;
 
 void zq_histogram_init(zq_histogram *histogram);

@@ -137,6 +137,7 @@ void zq_histogram_add(zq_histogram *histogram, size_t n, const float *x) {
         add_finite(histogram, n, x, &found);
         return;
     }
+    histogram->n_bad += (double)found.n_bad;
     float finite[BLOCK]; /* rare: pick the others out */
     size_t n_finite = 0;
     for (size_t i = 0; i < n; i++) {

@@ -176,6 +176,21 @@ static void test_refused(void **state) {
     zq_graph_drop(g);
 }
 
+static void test_overflow(void **state) {
+    (void)state;
+    static float data[IMAGES * SIZE];
+    const zq_images images = make_images(data);
+    zq_graph *g = build(true, 0);
+    zq_activation found[16];
+    zq_error err = {0};
+    zq_real *w = g->values[zq_graph_find_value(g, "w")].constant->data;
+    for (int i = 0; i < 27; i++) /* one of four channels */
+        w[i] = 3e38F;
+    assert_int_equal(zq_calibrate(g, &images, NULL, ZQ_RANGE_MSE, 0, 8, found, &err), ZQ_ERR_FORMAT);
+    assert_non_null(strstr(err.text, "'c' becomes infinite or NaN"));
+    zq_graph_drop(g);
+}
+
 static void test_out_of_memory(void **state) {
     (void)state;
     static float data[IMAGES * SIZE];
@@ -197,8 +212,10 @@ static void test_out_of_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_minmax),  cmocka_unit_test(test_box),     cmocka_unit_test(test_fixed_batch),
-        cmocka_unit_test(test_threads), cmocka_unit_test(test_refused), cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_minmax),        cmocka_unit_test(test_box),
+        cmocka_unit_test(test_fixed_batch),   cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_refused),       cmocka_unit_test(test_overflow),
+        cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
