@@ -124,7 +124,8 @@ def check_integers(case):
 def check_size(case):
     before, after = os.path.getsize(case.model), os.path.getsize(case.quantized)
     report = case.report
-    assert report["summary"]["fp32_bytes"] == before and report["summary"]["quantized_bytes"] == after
+    reported = report["summary"]["fp32_bytes"], report["summary"]["quantized_bytes"]
+    assert reported == (before, after), f"{before} and {after} bytes, but the report says {reported}"
     limit = report["limit_bytes"]
     assert after <= limit, f"{after} bytes, {limit} with {case.size[1:]} bits everywhere"
     share = after / before
