@@ -32,6 +32,9 @@ extern const cli_command cli_quantize, cli_distill, cli_inspect;
  * returned; *help_out is set when --help was asked for. */
 bool cli_parse(const cli_command *command, int argc, char **argv, cli_arguments *arguments, bool *help_out);
 
+/* Whether all files that the arguments name can be written; job has opened the model. */
+zq_status cli_check_outputs(zq_job *job, const cli_arguments *arguments);
+
 void cli_print_help(const cli_command *command);
 void cli_print_overview(void);
 

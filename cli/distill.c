@@ -6,6 +6,8 @@
 static zq_status run(zq_job *job, const cli_arguments *arguments) {
     zq_status status = zq_job_open(job, arguments->model);
     if (status == ZQ_OK)
+        status = cli_check_outputs(job, arguments);
+    if (status == ZQ_OK)
         status = zq_job_distill(job);
     if (status == ZQ_OK)
         status = zq_job_write_images(job, arguments->output);

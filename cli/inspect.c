@@ -66,7 +66,9 @@ static void print_node(const json_t *node, const json_t *layers) {
 }
 
 static zq_status run(zq_job *job, const cli_arguments *arguments) {
-    const zq_status status = zq_job_open(job, arguments->model);
+    zq_status status = zq_job_open(job, arguments->model);
+    if (status == ZQ_OK)
+        status = cli_check_outputs(job, arguments);
     if (status != ZQ_OK)
         return status;
     cli_progress_clear();

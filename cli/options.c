@@ -120,7 +120,7 @@ static bool set_input_max(cli_arguments *a, const char *text) {
 static bool parse_channels(cli_arguments *a, const char *text, double least, double *values) {
     int n = 0;
     char piece[64];
-    while (n < 4) {
+    for (;;) {
         const size_t length = strcspn(text, ",");
         if (length >= sizeof piece)
             return false;
@@ -128,11 +128,12 @@ static bool parse_channels(cli_arguments *a, const char *text, double least, dou
         piece[length] = '\0';
         if (!parse_number(piece, least, 1e6, &values[n++]))
             return false;
-        if (text[length] == '\0')
+        text += length;
+        if (*text == '\0' || n == 4)
             break;
-        text += length + 1;
+        text++;
     }
-    if (strchr(text, ',') != NULL || (a->options.n_input_norm != 0 && a->options.n_input_norm != n))
+    if (*text != '\0' || (a->options.n_input_norm != 0 && a->options.n_input_norm != n))
         return false;
     a->options.n_input_norm = n;
     return true;
@@ -215,6 +216,10 @@ static bool apply_option(const cli_command *command, const cli_option *option, i
     return false;
 }
 
+static bool same_text(const char *a, const char *b) {
+    return a != NULL && b != NULL && strcmp(a, b) == 0;
+}
+
 /* A mean without a std divides by 1, a std without a mean subtracts 0; both need to know the largest pixel.
  */
 static bool complete(const cli_command *command, cli_arguments *arguments) {
@@ -227,12 +232,26 @@ static bool complete(const cli_command *command, cli_arguments *arguments) {
         fprintf(stderr, "zeroq: no output given; usage: %s\n", command->usage);
         return false;
     }
+    if (same_text(arguments->output, arguments->json) || same_text(arguments->output, arguments->png) ||
+        same_text(arguments->json, arguments->png)) {
+        fprintf(stderr, "zeroq: two outputs would go to one file; give each its own\n");
+        return false;
+    }
     for (int c = 0; c < o->n_input_norm; c++)
         if (o->input_std[c] == 0)
             o->input_std[c] = 1;
     if (o->n_input_norm > 0 && o->input_max == 0)
         o->input_max = 1;
     return true;
+}
+
+zq_status cli_check_outputs(zq_job *job, const cli_arguments *arguments) {
+    const char *const paths[] = {arguments->output, arguments->png, arguments->json};
+    zq_status status = ZQ_OK;
+    for (int i = 0; i < 3 && status == ZQ_OK; i++)
+        if (paths[i] != NULL)
+            status = zq_job_check_path(job, paths[i]);
+    return status;
 }
 
 bool cli_parse(const cli_command *command, int argc, char **argv, cli_arguments *arguments, bool *help_out) {

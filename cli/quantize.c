@@ -91,6 +91,8 @@ static void print_summary(zq_job *job, const char *output) {
 static zq_status run(zq_job *job, const cli_arguments *arguments) {
     zq_status status = zq_job_open(job, arguments->model);
     if (status == ZQ_OK)
+        status = cli_check_outputs(job, arguments);
+    if (status == ZQ_OK)
         status = zq_job_quantize(job, arguments->output);
     if (status == ZQ_OK && arguments->png != NULL)
         status = zq_job_write_sheet(job, arguments->png);

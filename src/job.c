@@ -559,7 +559,7 @@ static zq_status write_model(zq_job *job, const char *path) {
 }
 
 /* An output that can't be written is refused before the work, not after it. */
-static zq_status check_output(zq_job *job, const char *path) {
+static zq_status check_path(zq_job *job, const char *path) {
     zq_file probe;
     if (zq_file_same(path, job->model_path))
         return zq_fail(&job->error, ZQ_ERR_USAGE, "%s: the output is the model itself; name another file",
@@ -572,7 +572,7 @@ static zq_status check_output(zq_job *job, const char *path) {
 /* ZeroQ: distil images (Alg. 1), calibrate activations on them, measure sensitivities (eq. 2), allocate
  * widths on the Pareto frontier (eq. 4), and write what does best on images held out. */
 static zq_status quantize(zq_job *job, const char *path, int *bits) {
-    ZQ_TRY(check_output(job, path));
+    ZQ_TRY(check_path(job, path));
     ZQ_TRY(distill(job));
     const zq_share images = share_images(&job->images, zq_graph_images(job->graph));
     ZQ_TRY(calibrate(job));
@@ -587,6 +587,11 @@ static zq_status quantize(zq_job *job, const char *path, int *bits) {
     }
     ZQ_TRY(judge(job, &images));
     return write_model(job, path);
+}
+
+zq_status zq_job_check_path(zq_job *job, const char *path) {
+    ZQ_TRY(need_model(job));
+    return check_path(job, path);
 }
 
 zq_status zq_job_distill(zq_job *job) {
@@ -618,11 +623,13 @@ static zq_status need_images(zq_job *job) {
 
 zq_status zq_job_write_images(zq_job *job, const char *path) {
     ZQ_TRY(need_images(job));
+    ZQ_TRY(check_path(job, path));
     return zq_npy_write(path, &job->images, &job->error);
 }
 
 zq_status zq_job_write_sheet(zq_job *job, const char *path) {
     ZQ_TRY(need_images(job));
+    ZQ_TRY(check_path(job, path));
     return zq_sheet_write(path, &job->images, &job->box, &job->error);
 }
 
@@ -688,7 +695,7 @@ char *zq_job_json(zq_job *job) {
 }
 
 zq_status zq_job_write_json(zq_job *job, const char *path) {
-    ZQ_TRY(need_model(job));
+    ZQ_TRY(zq_job_check_path(job, path));
     char *text = zq_job_json(job);
     if (text == NULL)
         return zq_fail_memory(&job->error);

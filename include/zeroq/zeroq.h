@@ -119,6 +119,10 @@ ZQ_API void zq_job_drop(zq_job *job); /* NULL is allowed */
 /* Reads and checks a model: everything that can be refused is refused here. */
 ZQ_API zq_status zq_job_open(zq_job *job, const char *path);
 
+/* Whether a file can be written to path: it can't to the model itself. What writes checks that, too; this is
+ * for finding a mistake before the work. */
+ZQ_API zq_status zq_job_check_path(zq_job *job, const char *path);
+
 /* Makes the distilled images (once; later stages reuse them). */
 ZQ_API zq_status zq_job_distill(zq_job *job);
 

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { USUAL_SIZE = 224, MOST = 1 << 30 };
+enum { USUAL_CHANNELS = 3, USUAL_SIZE = 224, MOST = 1 << 30 };
 
 static zq_value *input_value(const zq_graph *graph, int input) {
     return &graph->values[graph->inputs[input]];
@@ -34,7 +34,7 @@ char *zq_inputs_option(const zq_graph *graph, int input, char buffer[ZQ_INPUTS_T
     const zq_value *value = input_value(graph, input);
     size_t used = (size_t)snprintf(buffer, ZQ_INPUTS_TEXT, "--shape %.200s=", value->name);
     for (int d = 0; d < value->shape.rank; d++) {
-        const int64_t usual = d == 0 ? 1 : USUAL_SIZE;
+        const int64_t usual = d == 0 ? 1 : d == 1 ? USUAL_CHANNELS : USUAL_SIZE;
         used += (size_t)snprintf(buffer + used, ZQ_INPUTS_TEXT - used, "%s%" PRId64, d > 0 ? "," : "",
                                  value->shape.dims[d] < 0 ? usual : value->shape.dims[d]);
     }
