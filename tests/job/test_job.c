@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The public interface on a tiny network (cli/models/tiny.onnx): order of calls, cancelling, memory. */
+#include "base/file.h"
+#include "base/memory.h"
+
+#include <zeroq/zeroq.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define OUTPUT "test_job.q.onnx"
+#define SHEET "test_job.png"
+
+static zq_options quick(const char *size) {
+    zq_options options = zq_options_default();
+    options.size = size;
+    options.n_images = 4;
+    options.n_steps = 1;
+    options.n_threads = 1;
+    return options;
+}
+
+static zq_job *open_job(const zq_options *options) {
+    zq_job *job = zq_job_new(options);
+    assert_non_null(job);
+    if (zq_job_open(job, ZQ_TINY_MODEL) != ZQ_OK)
+        fail_msg("%s", zq_job_message(job));
+    return job;
+}
+
+static bool exists(const char *path) {
+    return access(path, F_OK) == 0;
+}
+
+/* ---- order of calls */
+
+static void test_calls_out_of_order(void **state) {
+    (void)state;
+    const zq_options options = quick("w8");
+    zq_job *job = zq_job_new(&options);
+    zq_summary summary;
+    assert_int_equal(zq_job_quantize(job, OUTPUT), ZQ_ERR_USAGE);
+    assert_int_equal(zq_job_distill(job), ZQ_ERR_USAGE);
+    assert_int_equal(zq_job_write_json(job, SHEET), ZQ_ERR_USAGE);
+    assert_null(zq_job_json(job));
+    zq_job_summary(job, &summary);
+    assert_true(summary.fp32_bytes == 0 && summary.n_layers == 0);
+    assert_int_equal(zq_job_open(job, "no_such.onnx"), ZQ_ERR_IO);
+    assert_non_null(strstr(zq_job_message(job), "no_such.onnx"));
+    assert_int_equal(zq_job_open(job, ZQ_TINY_MODEL), ZQ_OK);
+    assert_int_equal(zq_job_write_sheet(job, SHEET), ZQ_ERR_USAGE);
+    assert_false(exists(OUTPUT) || exists(SHEET));
+    zq_job_drop(job);
+    zq_job_drop(NULL);
+    assert_string_equal(zq_job_message(NULL), "out of memory");
+}
+
+static void read_output(unsigned char **bytes, size_t *n) {
+    assert_int_equal(zq_file_read(OUTPUT, bytes, n, NULL), ZQ_OK);
+    assert_int_equal(unlink(OUTPUT), 0);
+}
+
+static void test_same_bytes_again(void **state) {
+    (void)state;
+    const zq_options options = quick("w4");
+    unsigned char *bytes[3];
+    size_t n[3];
+    zq_job *job = open_job(&options);
+    for (int k = 0; k < 3; k++) { /* as it comes, with the images kept, and all anew */
+        if (k == 2)
+            assert_int_equal(zq_job_open(job, ZQ_TINY_MODEL), ZQ_OK);
+        assert_int_equal(zq_job_quantize(job, OUTPUT), ZQ_OK);
+        zq_summary summary;
+        zq_job_summary(job, &summary);
+        read_output(&bytes[k], &n[k]);
+        assert_int_equal(summary.quantized_bytes, n[k]);
+        assert_true(n[k] == n[0] && memcmp(bytes[k], bytes[0], n[0]) == 0);
+    }
+    for (int k = 0; k < 3; k++)
+        zq_free(bytes[k]);
+    zq_job_drop(job);
+}
+
+/* ---- cancelling */
+
+typedef struct stopper {
+    int calls_left;
+    bool stopped;
+} stopper;
+
+static int count_down(void *user, const char *stage, double done) {
+    stopper *s = user;
+    assert_non_null(stage);
+    assert_true(done >= 0 && done <= 1);
+    assert_false(s->stopped);
+    return s->stopped = s->calls_left-- == 0;
+}
+
+static void test_cancelled_anywhere(void **state) {
+    (void)state;
+    zq_status status = ZQ_ERR_CANCELLED;
+    for (int calls = 0; status != ZQ_OK; calls++) {
+        stopper s = {.calls_left = calls};
+        zq_options options = quick("w4");
+        options.progress = count_down;
+        options.progress_user = &s;
+        zq_job *job = zq_job_new(&options);
+        status = zq_job_open(job, ZQ_TINY_MODEL);
+        if (status == ZQ_OK)
+            status = zq_job_quantize(job, OUTPUT);
+        assert_int_equal(status, s.stopped ? ZQ_ERR_CANCELLED : ZQ_OK);
+        zq_job_drop(job);
+        assert_true(calls < 1000);
+    }
+    assert_int_equal(unlink(OUTPUT), 0);
+}
+
+/* ---- memory */
+
+static zq_status do_everything(const zq_options *options) {
+    zq_job *job = zq_job_new(options);
+    zq_status status = job == NULL ? ZQ_ERR_MEMORY : zq_job_open(job, ZQ_TINY_MODEL);
+    if (status == ZQ_OK)
+        status = zq_job_quantize(job, OUTPUT);
+    if (status == ZQ_OK)
+        status = zq_job_write_sheet(job, SHEET);
+    if (status == ZQ_OK)
+        status = zq_job_write_json(job, SHEET);
+    if (status != ZQ_OK && zq_job_message(job)[0] == '\0')
+        fail_msg("no message for status %d", (int)status);
+    zq_job_drop(job);
+    return status;
+}
+
+/* Some failures only make a choice for less memory, so a success isn't the end yet. */
+static void fail_allocations(const char *size) {
+    const zq_options options = quick(size);
+    int n_failed = 0;
+    for (long k = 1, n_good = 0; n_good < 6; k += 1 + k / 12) {
+        unlink(OUTPUT);
+        zq_alloc_fail_at(k);
+        const zq_status status = do_everything(&options);
+        zq_alloc_fail_at(0);
+        n_good = status == ZQ_OK ? n_good + 1 : 0;
+        n_failed += status != ZQ_OK;
+        if (status != ZQ_OK && status != ZQ_ERR_MEMORY)
+            fail_msg("allocation %ld: status %d", k, (int)status);
+    }
+    assert_true(n_failed > 30);
+    unlink(OUTPUT);
+    unlink(SHEET);
+}
+
+static void test_out_of_memory(void **state) {
+    (void)state;
+    fail_allocations("w8");
+    fail_allocations("w4");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_calls_out_of_order),
+        cmocka_unit_test(test_same_bytes_again),
+        cmocka_unit_test(test_cancelled_anywhere),
+        cmocka_unit_test(test_out_of_memory),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
