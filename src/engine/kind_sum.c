@@ -30,7 +30,8 @@ static int add_before(const zq_plan *plan, int activation) {
 }
 
 static zq_status match(zq_plan *plan, int at, zq_step *step, zq_error *err) {
-    sum_state found = {.clamps = zq_clamp_of(plan, at, &found.clamp)};
+    sum_state found = {0};
+    found.clamps = zq_clamp_of(plan, at, &found.clamp);
     const int add = found.clamps ? add_before(plan, at) : is_sum(plan, at) ? at : -1;
     if (add < 0)
         return ZQ_OK;
