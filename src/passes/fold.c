@@ -222,12 +222,12 @@ static zq_status check_outputs(const folding *fold, zq_error *err) {
     for (int o = 0; o < fold->graph->n_outputs && fold->n_walks > 1; o++) {
         const int value = fold->graph->outputs[o];
         const zq_shape *a = &fold->walks[0].values[value].shape, *b = &fold->walks[1].values[value].shape;
-        bool separate = a->rank == b->rank;
-        for (int d = 0; d < a->rank && separate; d++)
-            separate =
-                a->dims[d] == b->dims[d] || (d == 0 && a->dims[0] * BATCHES[1] == b->dims[0] * BATCHES[0]);
+        bool separate =
+            a->rank == b->rank && a->rank > 0 && a->dims[0] * BATCHES[1] == b->dims[0] * BATCHES[0];
+        for (int d = 1; d < a->rank && separate; d++)
+            separate = a->dims[d] == b->dims[d];
         char text[ZQ_SHAPE_TEXT];
-        if (!separate)
+        if (!separate && fold->known[value] != CONSTANT)
             return zq_fail(err, ZQ_ERR_UNSUPPORTED, "output '%s' mixes images: %d of them make it %s",
                            fold->graph->values[value].name, (int)BATCHES[0], zq_shape_text(a, text));
     }

@@ -117,7 +117,8 @@ static zq_status own_bias(zq_graph *graph, int n, int64_t n_channels, zq_error *
     const int bias = graph->nodes[n].n_inputs > 2 ? graph->nodes[n].inputs[2] : -1;
     const zq_tensor *old = bias < 0 ? NULL : graph->values[bias].constant;
     const zq_shape shape = zq_shape_of(1, &n_channels);
-    if (old == NULL || (zq_shape_equal(&old->shape, &shape) && zq_graph_consumers(graph, bias, NULL) == 1))
+    if (old == NULL || (zq_shape_equal(&old->shape, &shape) && zq_graph_consumers(graph, bias, NULL) == 1 &&
+                        !zq_graph_is_output(graph, bias)))
         return ZQ_OK;
     zq_tensor *own = zq_tensor_new(ZQ_F32, &shape);
     const int64_t n_old = zq_shape_count(&old->shape);

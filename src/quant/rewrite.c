@@ -173,27 +173,39 @@ char *zq_rewrite_weight_name(const zq_layer *layer, char buffer[ZQ_WEIGHT_NAME])
     return buffer;
 }
 
-/* The constant becomes integers under its own name; *dst_out: what DequantizeLinear makes of them,
- * *scale_out: the scales. */
+/* The constant, or another one if more than n_readers nodes want the floats, becomes integers. Takes integers
+ * in every case; returns the value that holds them, -1 when out of memory. */
+static int store_integers(zq_graph *graph, int constant, int n_readers, zq_tensor *integers) {
+    zq_value *value = &graph->values[constant];
+    if (zq_graph_is_output(graph, constant) || zq_graph_consumers(graph, constant, NULL) > n_readers)
+        return zq_graph_add_constant(graph, value->name, integers);
+    if (integers == NULL)
+        return -1;
+    zq_tensor_drop(value->constant);
+    value->constant = integers;
+    value->dtype = integers->dtype;
+    value->shape = integers->shape;
+    return constant;
+}
+
+/* The weight becomes integers; *dst_out: what DequantizeLinear makes of them, *scale_out: the scales. */
 static zq_status quantize_weight(zq_graph *graph, const zq_layer *layer, const zq_weights *weights,
                                  int *dst_out, int *scale_out, zq_error *err) {
     char name[ZQ_WEIGHT_NAME];
     const int weight = layer->weight;
     const zq_shape shape = graph->values[weight].shape;
-    zq_tensor *integers = integer_weight(graph, layer, weights);
-    if (integers == NULL)
+    const int integers = store_integers(graph, weight, layer->n_nodes, integer_weight(graph, layer, weights));
+    if (integers < 0)
         return zq_fail_memory(err);
-    zq_tensor_drop(graph->values[weight].constant);
-    graph->values[weight].constant = integers;
-    graph->values[weight].dtype = integers->dtype;
     snprintf(name, sizeof name, "v%d", weight);
     *scale_out = zq_graph_add_constant(graph, name, zq_tensor_new_f32(weights->n_channels, weights->scale));
     const int zero_point = weight_zero_points(graph, weight, weights);
-    int source = weight;
-    if (integers->dtype != ZQ_I8) { /* ONNX Runtime folds this Cast at load and then fuses as for 8 bits */
+    int source = integers;
+    if (graph->values[integers].dtype !=
+        ZQ_I8) { /* ONNX Runtime folds this Cast at load and then fuses as for 8 bits */
         source = add_named(graph, "i", weight, ZQ_I8, &shape);
         const int n =
-            source < 0 ? -1 : zq_graph_add_node(graph, zq_op_find("Cast"), "", 1, &weight, 1, &source);
+            source < 0 ? -1 : zq_graph_add_node(graph, zq_op_find("Cast"), "", 1, &integers, 1, &source);
         if (n < 0 || !zq_node_set_int(&graph->nodes[n], "to", ONNX_INT8))
             return zq_fail_memory(err);
         ZQ_TRY(zq_node_parse(&graph->nodes[n], err));
@@ -223,17 +235,8 @@ static zq_status quantize_bias(zq_graph *graph, int n, const zq_weights *weights
     if (bias < 0 || graph->values[bias].constant == NULL)
         return ZQ_OK;
     const zq_shape shape = zq_shape_of(1, &weights->n_channels);
-    zq_tensor *integers = integer_bias(graph->values[bias].constant, weights, input_scale);
-    int quantized = bias;
-    if (integers == NULL)
-        return zq_fail_memory(err);
-    if (zq_graph_consumers(graph, bias, NULL) == 1) {
-        zq_tensor_drop(graph->values[bias].constant);
-        graph->values[bias].constant = integers;
-        graph->values[bias].dtype = ZQ_I32;
-        graph->values[bias].shape = shape;
-    } else
-        quantized = zq_graph_add_constant(graph, graph->values[bias].name, integers);
+    const int integers =
+        store_integers(graph, bias, 1, integer_bias(graph->values[bias].constant, weights, input_scale));
     const int scale = add_named(graph, "t", n, ZQ_F32, &shape),
               dst = add_named(graph, "b", n, ZQ_F32, &shape);
     if (dst < 0)
@@ -241,7 +244,7 @@ static zq_status quantize_bias(zq_graph *graph, int n, const zq_weights *weights
     ZQ_TRY(
         add_node(graph, "Mul", 2, (int[]){shared_scale(graph, input_scale), weight_scale}, scale, -1, err));
     graph->nodes[n].inputs[2] = dst;
-    return add_node(graph, "DequantizeLinear", 2, (int[]){quantized, scale}, dst, 0, err);
+    return add_node(graph, "DequantizeLinear", 2, (int[]){integers, scale}, dst, 0, err);
 }
 
 /* Exporters write the same target shape again for every Reshape; one constant serves all. */

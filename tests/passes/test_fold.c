@@ -280,6 +280,20 @@ static void test_batch_that_is_not_free(void **state) {
     }
 }
 
+/* An output that isn't longer for more images: one image is all that can be told apart. */
+static void test_mean_over_images(void **state) {
+    (void)state;
+    zq_graph *graph = zq_graph_new();
+    const int x = build_input(graph, "x", SHAPE(-1, 3, 4));
+    const int mean = build_node(graph, "ReduceMean", "y", VALUES(x));
+    zq_node_set_ints(build_last(graph), "axes", INTS(0));
+    build_output(graph, mean);
+    build_done(graph);
+    fold_ok(graph, NULL);
+    assert_false(graph->free_batch);
+    zq_graph_drop(graph);
+}
+
 /* Upsampling to twice the size as PyTorch writes it: sizes = Concat(Shape(x)[0:2], 2 * Shape(x)[2:4]). */
 static void test_batch_in_resize(void **state) {
     (void)state;
@@ -433,6 +447,7 @@ int main(void) {
         cmocka_unit_test(test_batch_twice_in_reshape),
         cmocka_unit_test(test_other_readers_of_the_batch),
         cmocka_unit_test(test_batch_that_is_not_free),
+        cmocka_unit_test(test_mean_over_images),
         cmocka_unit_test(test_batch_in_resize),
         cmocka_unit_test(test_constants_are_computed),
         cmocka_unit_test(test_dequantize_stays),

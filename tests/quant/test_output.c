@@ -160,6 +160,23 @@ static void outputs_are_averaged(void **state) {
     zq_graph_drop(graph);
 }
 
+/* It is as long as for one image, however many there are. */
+static void a_constant_output_is_left_out(void **state) {
+    (void)state;
+    zq_graph *graph = graph_with_output("Gemm", zq_shape_of(2, (const int64_t[]){1, 2}));
+    float logits[4] = {0, 1, 0, 1}, changed[4] = {1, 0, 0, 1}, *numbers = malloc(3 * sizeof(float));
+    for (int i = 0; i < 3; i++)
+        numbers[i] = (float)i;
+    zq_graph_add_output(graph, zq_graph_add_constant(graph, "numbers", zq_tensor_new_f32(3, numbers)));
+    const float *reference[] = {logits, numbers}, *other[] = {changed, numbers};
+    double distance[2];
+    zq_output_distance(graph, 2, reference, other, distance, NULL);
+    assert_near(distance[0], naive_kl(logits, changed, 2) / 2, 1e-9);
+    assert_near(distance[1], 0, 0);
+    free(numbers);
+    zq_graph_drop(graph);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rules_follow_producer_and_shape),
@@ -169,6 +186,7 @@ int main(void) {
         cmocka_unit_test(probabilities_use_the_channel_axis),
         cmocka_unit_test(squared_error_is_relative_to_the_spread),
         cmocka_unit_test(outputs_are_averaged),
+        cmocka_unit_test(a_constant_output_is_left_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -61,10 +61,32 @@ static void test_names_that_the_model_uses(void **state) {
     zq_graph_drop(graph);
 }
 
+/* Weights and biases that somebody else reads stay floats for him. */
+static void test_floats_that_others_read(void **state) {
+    (void)state;
+    zq_error err = {0};
+    static const char *const names[] = {"w1", "b1", "w3", "b3"};
+    zq_graph *graph = tiny_net_with("Relu", 1, 8, 0), *rewritten;
+    for (int k = 0; k < 3; k++)
+        assert_true(zq_graph_add_output(graph, zq_graph_find_value(graph, names[k])));
+    const int scores[] = {graph->outputs[0], zq_graph_find_value(graph, names[3])};
+    assert_true(zq_graph_add_output(graph, tiny_node(graph, "Add", "sum", 2, scores, 0)));
+    assert_int_equal(rewrite(graph, &rewritten, &err), ZQ_OK);
+    for (int k = 0; k < 4; k++) {
+        const int value = zq_graph_find_value(rewritten, names[k]);
+        assert_int_equal(rewritten->values[value].constant->dtype, ZQ_F32);
+        assert_true(zq_tensor_equal(rewritten->values[value].constant,
+                                    graph->values[zq_graph_find_value(graph, names[k])].constant));
+    }
+    zq_graph_drop(rewritten);
+    zq_graph_drop(graph);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_equal_constants_are_shared),
         cmocka_unit_test(test_names_that_the_model_uses),
+        cmocka_unit_test(test_floats_that_others_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
