@@ -5,6 +5,7 @@
 #include "graph/op.h"
 
 #include <math.h>
+#include <string.h>
 
 enum { N_QUANTILES = 4096 }; /* a channel; the outermost lie 5.9 deviations from the mean */
 
@@ -65,14 +66,21 @@ static zq_status add_channels(const zq_graph *graph, const zq_stats *stats, cons
     return status;
 }
 
-static zq_status add_doubled(zq_histogram *histogram, zq_error *err) {
+/* Features pooled over a whole image are the exception among the values that BatchNormalization says nothing
+ * of: real images hold one object all over where distilled ones hold a bit of everything. */
+static double share_of_doubled(const zq_graph *graph, int value) {
+    const int producer = graph->values[value].producer;
+    return producer >= 0 && strcmp(graph->nodes[producer].op->name, "GlobalAveragePool") == 0 ? 0.25 : 0.02;
+}
+
+static zq_status add_doubled(zq_histogram *histogram, double share, zq_error *err) {
     zq_histogram *doubled = zq_memdup(histogram, sizeof *histogram);
     if (doubled == NULL)
         return zq_fail_memory(err);
     doubled->width *= 2;
     doubled->lo *= 2;
     doubled->hi *= 2;
-    zq_histogram_merge(histogram, doubled, 0.25);
+    zq_histogram_merge(histogram, doubled, share);
     zq_free(doubled);
     return ZQ_OK;
 }
@@ -86,7 +94,7 @@ zq_status zq_prior_add(const zq_graph *graph, int value, zq_histogram *histogram
             stats = graph->values[node->inputs[0]].stats;
     }
     if (stats == NULL)
-        return add_doubled(histogram, err);
+        return add_doubled(histogram, share_of_doubled(graph, value), err);
     const zq_shape shape = zq_shape_of(1, (const int64_t[]){N_QUANTILES});
     zq_tensor *samples = zq_tensor_new(ZQ_F32, &shape);
     if (samples == NULL)
