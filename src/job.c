@@ -577,7 +577,8 @@ static zq_status quantize(zq_job *job, const char *path, int *bits) {
     zq_share images = share_images(&job->images, zq_graph_images(job->graph));
     ZQ_TRY(calibrate(job));
     ZQ_TRY(find_limit(job, bits));
-    if (everything_fits_at_8(job)) { /* no search, so its images help to choose: at small damage few tell little */
+    if (everything_fits_at_8(
+            job)) { /* no search, so its images help to choose: at small damage few tell little */
         images.choose = slice(&job->images, 0, job->images.shape.dims[0] - images.judge.shape.dims[0]);
         if (images.choose.shape.dims[0] == 0)
             images.choose = images.judge;
