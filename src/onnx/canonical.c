@@ -317,6 +317,25 @@ static zq_status old_resize(const site *at) {
     return set_string(at, "nearest_mode", "floor");
 }
 
+/* Constant sizes in the order of their axes, which are sorted. */
+static zq_status sort_sizes(const site *at, int n, int64_t *axes) {
+    const zq_tensor *given = constant_input(at, 3);
+    int64_t of_axis[ZQ_MAX_RANK] = {0}, sizes[ZQ_MAX_RANK];
+    if (given == NULL || given->dtype != ZQ_I64 || zq_shape_count(&given->shape) != n)
+        return ZQ_OK;
+    bool used[ZQ_MAX_RANK] = {0};
+    for (int i = 0; i < n; i++) {
+        of_axis[axes[i]] = zq_tensor_item_i64(given, i);
+        used[axes[i]] = true;
+    }
+    for (int a = 0, i = 0; a < ZQ_MAX_RANK; a++)
+        if (used[a]) {
+            sizes[i] = of_axis[a];
+            axes[i++] = a;
+        }
+    return add_input(at, 3, "sizes", zq_tensor_new_i64(n, sizes));
+}
+
 /* Opset 18: scales or sizes of some axes only. */
 static zq_status spread_resize(const site *at) {
     int64_t axes[ZQ_MAX_RANK];
@@ -341,7 +360,8 @@ static zq_status spread_resize(const site *at) {
             scales[axes[i]] = ((const float *)given->data)[i];
         return add_input(at, 2, "scales", zq_tensor_new_f32(rank, scales));
     }
-    /* sizes: the other axes keep theirs, which are known at run time only */
+    ZQ_TRY(sort_sizes(at, n, axes));
+    /* the other axes keep their sizes, which are known at run time only */
     for (int i = 0; i < n; i++)
         if (axes[i] != rank - n + i || input_of(at, 3) < 0)
             return refuse(at, ZQ_ERR_UNSUPPORTED,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ONNX files to graphs and back. Reading brings opsets 7 to 21 (and the 25 that we write) to the canonical
+/* ONNX files to graphs and back. Reading brings opsets 7 to 28 to the canonical
  * form of graph.h; writing raises it to the opset that the content needs: 13, 21 with a 4-bit constant, 25
  * with a 2-bit one. */
 #ifndef ZQ_ONNX_ONNX_H

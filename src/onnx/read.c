@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { FIRST_OPSET = 7, LAST_OPSET = 25 };
+enum { FIRST_OPSET = 7, LAST_OPSET = 28 };
 
 typedef struct reader {
     const Onnx__GraphProto *proto;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Pad: input 1 holds the elements to add before each dimension, then behind each (negative: to cut off);
- * input 2 is the value of mode constant. Modes reflect and edge repeat what is there. */
+ * input 2 is the value of mode constant. Modes reflect, edge and wrap repeat what is there. */
 #include "ops/elementwise.h"
 #include "ops/infer.h"
 #include "ops/move.h"
@@ -8,25 +8,25 @@
 #include <inttypes.h>
 #include <string.h>
 
-typedef enum mode { CONSTANT, REFLECT, EDGE } mode;
+typedef enum mode { CONSTANT, REFLECT, EDGE, WRAP, N_MODES } mode;
 
 typedef struct params {
     mode mode;
 } params;
 
 static zq_status parse(const zq_node *node, void *params_out, zq_error *err) {
-    static const char *const names[] = {"constant", "reflect", "edge"};
+    static const char *const names[] = {"constant", "reflect", "edge", "wrap"};
     params *p = params_out;
     char text[ZQ_NODE_TEXT];
     const char *name;
     ZQ_TRY(zq_node_string(node, "mode", "constant", &name, err));
-    for (int k = 0; k < 3; k++)
+    for (int k = 0; k < N_MODES; k++)
         if (strcmp(name, names[k]) == 0) {
             p->mode = (mode)k;
             return ZQ_OK;
         }
     return zq_fail(err, ZQ_ERR_UNSUPPORTED,
-                   "%s: mode '%.40s' is not supported, only constant, reflect and edge",
+                   "%s: mode '%.40s' is not supported, only constant, reflect, edge and wrap",
                    zq_node_text(node, text), name);
 }
 
@@ -79,7 +79,7 @@ static zq_status check_pad(const zq_io *io, int axis, int64_t before, int64_t be
                        "%s: would cut more off dimension %d than its %" PRId64 " elements",
                        zq_node_text(io->node, text), axis, size);
     const int64_t left = size - cut_of(before) - cut_of(behind), more = before > behind ? before : behind;
-    if (more > 0 && (mode == REFLECT ? more >= left : mode == EDGE && left == 0))
+    if (more > 0 && (mode == REFLECT ? more >= left : mode != CONSTANT && left == 0))
         return zq_fail(err, ZQ_ERR_FORMAT,
                        "%s: dimension %d has %" PRId64 " elements, too few to pad with them",
                        zq_node_text(io->node, text), axis, left);
@@ -126,12 +126,14 @@ static void fill(zq_tensor *dst, const zq_tensor *value) {
             memcpy((char *)dst->data + i * bytes, value->data, bytes);
 }
 
-/* ---- modes reflect and edge: each dimension says where its elements come from */
+/* ---- modes reflect, edge and wrap: each dimension says where its elements come from */
 
 /* Position in 0..size-1 for a position around it. */
 static int64_t source_of(mode mode, int64_t i, int64_t size) {
     if (mode == EDGE)
         return i < 0 ? 0 : i >= size ? size - 1 : i;
+    if (mode == WRAP)
+        return (i % size + size) % size;
     return i < 0 ? -i : i >= size ? 2 * (size - 1) - i : i;
 }
 

@@ -14,7 +14,13 @@
 enum input { X, ROI, SCALES, SIZES };
 
 typedef enum mode { NEAREST, LINEAR } mode;
-typedef enum coordinate { HALF_PIXEL, PYTORCH_HALF_PIXEL, ALIGN_CORNERS, ASYMMETRIC } coordinate;
+typedef enum coordinate {
+    HALF_PIXEL,
+    PYTORCH_HALF_PIXEL,
+    ALIGN_CORNERS,
+    ASYMMETRIC,
+    HALF_PIXEL_SYMMETRIC
+} coordinate;
 typedef enum nearest { ROUND_PREFER_FLOOR, ROUND_PREFER_CEIL, FLOOR, CEIL } nearest;
 
 typedef struct params {
@@ -61,8 +67,8 @@ static zq_status refuse_others(const zq_node *node, zq_error *err) {
 
 static zq_status parse(const zq_node *node, void *params_out, zq_error *err) {
     static const char *const modes[] = {"nearest", "linear", NULL};
-    static const char *const coordinates[] = {"half_pixel", "pytorch_half_pixel", "align_corners",
-                                              "asymmetric", NULL};
+    static const char *const coordinates[] = {"half_pixel", "pytorch_half_pixel",   "align_corners",
+                                              "asymmetric", "half_pixel_symmetric", NULL};
     static const char *const nearests[] = {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil", NULL};
     params *p = params_out;
     ZQ_TRY(read_choice(node, "mode", modes, &p->mode, err));
@@ -162,6 +168,10 @@ static float source_of(const axis *axis, int coordinate, int64_t out) {
         return axis->out > 1 ? at * (float)(axis->in - 1) / (float)(axis->out - 1) : 0;
     case ASYMMETRIC:
         return at / axis->scale;
+    case HALF_PIXEL_SYMMETRIC: { /* around the middle, whatever the output was rounded to */
+        const float whole = axis->scale * (float)axis->in;
+        return (float)axis->in / 2 * (1 - (float)axis->out / whole) + (at + 0.5f) / axis->scale - 0.5f;
+    }
     default:
         return (at + 0.5f) / axis->scale - 0.5f;
     }

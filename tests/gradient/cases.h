@@ -78,6 +78,7 @@ static const gradient_case cases[] = {
     {"Resize", "mode=linear coordinate_transformation_mode=pytorch_half_pixel", "1x2x5x4 - - i[1,2,3,1]"},
     {"Resize", "mode=linear coordinate_transformation_mode=asymmetric", "1x2x3x4x2 - - i[1,2,5,4,5]"},
     {"Resize", "mode=linear", "2x3x4 - - i[3,2,6]"},
+    {"Resize", "mode=linear coordinate_transformation_mode=half_pixel_symmetric", "1x2x5x4 - f[1.,1.,1.3,0.7]"},
     /* elementwise, one input */
     {"Relu", "", "2x3x4"},
     {"Clip", "", "2x3 f(-0.5) f(0.75)"},
@@ -117,6 +118,7 @@ static const gradient_case cases[] = {
     {"Div", "", "2x3x4 1x3x1+"},
     {"Pow", "", "2x3 f(2.)"},
     {"Pow", "", "2x3 f(3.)"},
+    {"Pow", "", "2x3 i[3,2,1]"},
     {"Pow", "", "2x3+ f(0.5)"},
     {"Pow", "", "2x3+ f[0.5,2.,-1.]"},
     /* moving elements */
@@ -132,6 +134,7 @@ static const gradient_case cases[] = {
     {"Pad", "mode=constant", "2x3 i[1,0,0,2] f(0.5)"},
     {"Pad", "mode=reflect", "2x4x5 i[0,2,3,0,1,4]"},
     {"Pad", "mode=edge", "2x3x3 i[0,2,1,0,1,3]"},
+    {"Pad", "mode=wrap", "2x3x3 i[0,2,1,0,1,4]"},
     {"Pad", "", "4x5 i[-1,0,1,-2]"},
     {"Transpose", "", "2x3x4"},
     {"Transpose", "perm=[0,2,3,1]", "2x3x4x5"},

@@ -268,7 +268,7 @@ def bad_models():
         m.opset_import[0].version = 5
 
     def new(m):
-        m.opset_import[0].version = 26
+        m.opset_import[0].version = 29
 
     def no_opset(m):
         del m.opset_import[:]

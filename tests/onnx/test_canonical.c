@@ -292,7 +292,8 @@ static void test_upsample(void **state) {
 static void test_resize(void **state) {
     static const float scales[] = {3, 2};
     static const int64_t axes[] = {-1, -2}, sizes[] = {9, 8};
-    message attrs = {0}, policy = {0}, smooth = {0}, empty = one_node("Resize", "x,r,e,z", NULL);
+    message attrs = {0}, policy = {0}, smooth = {0}, middle = {0},
+            empty = one_node("Resize", "x,r,e,z", NULL);
     attr_ints(&attrs, "axes", 2, axes);
     attr_int(&attrs, "antialias", 0);
     attr_text(&attrs, "keep_aspect_ratio_policy", "stretch");
@@ -319,7 +320,17 @@ static void test_resize(void **state) {
     graph = one_node("Resize", "x,,s", &smooth);
     add_floats(&graph, "s", 2, scales);
     refuse(&graph, 18, ZQ_ERR_UNSUPPORTED, "antialias");
+    /* sizes of the last axes are sorted; of others, the sizes of those behind aren't known here */
     graph = one_node("Resize", "x,,,z", &attrs);
+    add_ints(&graph, "z", 2, sizes);
+    read = read_good(&graph, 18);
+    assert_true(find_node(read, "Concat") != NULL);
+    const zq_tensor *sorted = read->values[find_node(read, "Concat")->inputs[1]].constant;
+    assert_int_equal(zq_tensor_item_i64(sorted, 0), 8);
+    assert_int_equal(zq_tensor_item_i64(sorted, 1), 9);
+    zq_graph_drop(read);
+    attr_ints(&middle, "axes", 2, (const int64_t[]){1, 2});
+    graph = one_node("Resize", "x,,,z", &middle);
     add_ints(&graph, "z", 2, sizes);
     refuse(&graph, 18, ZQ_ERR_UNSUPPORTED, "neither all nor the last");
     (void)state;

@@ -321,8 +321,8 @@ static void bad_pads_are_refused(void **state) {
     expect_refused(&large, ZQ_ERR_LIMIT, "[1048578,1048579]");
     one_op low = pad_of("edge", (int64_t[]){INT64_MIN, INT64_MIN, INT64_MIN, INT64_MIN});
     expect_refused(&low, ZQ_ERR_FORMAT, "would cut more");
-    one_op mode = pad_of("wrap", (int64_t[]){0, 0, 0, 0});
-    expect_refused(&mode, ZQ_ERR_UNSUPPORTED, "mode 'wrap'");
+    one_op mode = pad_of("mirror", (int64_t[]){0, 0, 0, 0});
+    expect_refused(&mode, ZQ_ERR_UNSUPPORTED, "mode 'mirror'");
 
     one_op count = op_of("Pad");
     add_shape(&count, ZQ_F32, SHAPE(2, 3));
