@@ -1,29 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The public API, and the method from start to end: the only file that knows the order of the stages. */
+#include "job.h"
 #include "base/file.h"
 #include "base/memory.h"
-#include "engine/plan.h"
 #include "onnx/onnx.h"
-#include "passes/passes.h"
-#include "quant/allocate.h"
 #include "quant/calibrate.h"
-#include "quant/candidate.h"
 #include "quant/correct.h"
-#include "quant/rewrite.h"
-#include "quant/sensitivity.h"
-#include "quant/target.h"
-#include "report/record.h"
-#include "report/report.h"
 
 #include <math.h>
-#include <omp.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
 
-enum { N_WIDTHS = 3, MAX_CANDIDATES = 6, ACTIVATION_BITS = 8, DEFAULT_IMAGES = 32 };
+enum { N_WIDTHS = 3, ACTIVATION_BITS = 8 };
 static const int widths[N_WIDTHS] = {2, 4, 8};
 
 /* Images have three uses, and none serves two: what searches may overfit to them. */
@@ -33,40 +22,7 @@ typedef struct zq_share {
     zq_images judge;  /* the predicted damage that is printed */
 } zq_share;
 
-struct zq_job {
-    zq_options options;
-    zq_error error;
-    char *model_path, *output_path;
-    zq_graph *graph;
-    zq_simplify_counts bn;
-    zq_layers layers;
-    zq_placement *placements;
-    zq_box box;
-    zq_images images;
-    zq_activation *activations;
-    zq_target target;
-    zq_file_cost cost;
-    uint64_t limit_bytes;
-    zq_sensitivity sensitivity;
-    zq_frontier frontier;
-    int n_candidates, chosen;
-    zq_candidate candidates[MAX_CANDIDATES];
-    zq_damage predicted;
-    int64_t n_judge_images;
-    int n_stages, n_kept_stages; /* kept: reading and distilling, when quantize is called again */
-    zq_stage_time stages[ZQ_MAX_STAGES];
-    double stage_start, last_report;
-};
-
-/* ---- options, time, progress */
-
-zq_options zq_options_default(void) {
-    return (zq_options){.size = "w8", .activations = ZQ_RANGE_MSE, .percentile = 99.99};
-}
-
-const char *zq_version(void) {
-    return ZQ_VERSION;
-}
+/* ---- time, progress */
 
 static double now(void) {
     struct timespec time;
@@ -80,13 +36,13 @@ static zq_status report(zq_job *job, const char *stage, double done) {
     return cancelled ? zq_fail(&job->error, ZQ_ERR_CANCELLED, "cancelled while at '%s'", stage) : ZQ_OK;
 }
 
-static zq_status begin_stage(zq_job *job, const char *name) {
+zq_status zq_job_begin_stage(zq_job *job, const char *name) {
     job->stage_start = job->last_report = now();
     job->stages[job->n_stages] = (zq_stage_time){.name = name};
     return report(job, name, 0);
 }
 
-static zq_status end_stage(zq_job *job) {
+zq_status zq_job_end_stage(zq_job *job) {
     zq_stage_time *stage = &job->stages[job->n_stages++];
     stage->seconds = now() - job->stage_start;
     return report(job, stage->name, 1);
@@ -99,10 +55,6 @@ static int on_step(void *user, int step, int n_steps) {
         return 0;
     job->last_report = now();
     return report(job, job->stages[job->n_stages].name, (double)step / n_steps) != ZQ_OK;
-}
-
-static void use_threads(const zq_job *job) {
-    omp_set_num_threads(job->options.n_threads > 0 ? job->options.n_threads : omp_get_num_procs());
 }
 
 /* ---- life */
@@ -129,7 +81,7 @@ static void forget_results(zq_job *job) {
     job->n_stages = job->n_kept_stages;
 }
 
-static void forget_model(zq_job *job) {
+void zq_job_forget_model(zq_job *job) {
     forget_results(job);
     zq_images_clear(&job->images);
     zq_box_clear(&job->box);
@@ -145,134 +97,13 @@ static void forget_model(zq_job *job) {
 
 void zq_job_drop(zq_job *job) {
     if (job != NULL) {
-        forget_model(job);
+        zq_job_forget_model(job);
         zq_free(job);
     }
 }
 
 const char *zq_job_message(const zq_job *job) {
     return job == NULL ? "out of memory" : job->error.text;
-}
-
-/* ---- the model */
-
-static zq_status check_options(zq_job *job) {
-    const zq_options *options = &job->options;
-    zq_error *err = &job->error;
-    if (options->n_images < 0 || options->n_images > 4096)
-        return zq_fail(err, ZQ_ERR_USAGE, "%d images asked for, expected 1 to 4096", options->n_images);
-    if (options->n_steps < 0 || options->n_steps > 100000)
-        return zq_fail(err, ZQ_ERR_USAGE, "%d steps asked for, expected 1 to 100000", options->n_steps);
-    if (options->n_threads < 0 || options->n_threads > 1024)
-        return zq_fail(err, ZQ_ERR_USAGE, "%d threads asked for, expected 1 to 1024", options->n_threads);
-    if (!(options->weight_clip == 0 || (options->weight_clip > 50 && options->weight_clip <= 100)))
-        return zq_fail(err, ZQ_ERR_USAGE,
-                       "weights are to be clipped at the percentile %g, expected 50 to 100",
-                       options->weight_clip);
-    if (!(options->percentile > 50 && options->percentile <= 100))
-        return zq_fail(err, ZQ_ERR_USAGE, "the percentile of activations is %g, expected 50 to 100",
-                       options->percentile);
-    if (options->size == NULL)
-        job->options.size = "w8";
-    return zq_target_parse(job->options.size, &job->target, err);
-}
-
-/* Distances are measured image by image. */
-static zq_status check_outputs(zq_job *job) {
-    const zq_graph *graph = job->graph;
-    const int64_t n_images = zq_graph_images(graph);
-    for (int o = 0; o < graph->n_outputs; o++) {
-        const zq_value *output = &graph->values[graph->outputs[o]];
-        char text[ZQ_SHAPE_TEXT];
-        if (n_images > 1 && (output->shape.rank == 0 || output->shape.dims[0] != n_images))
-            return zq_fail(&job->error, ZQ_ERR_UNSUPPORTED,
-                           "%s: takes %lld images at once, but output '%s' is %s; export the model for one "
-                           "image, or with a free batch",
-                           job->model_path, (long long)n_images, output->name,
-                           zq_shape_text(&output->shape, text));
-    }
-    return ZQ_OK;
-}
-
-/* The distillation makes images for one input of [N, C, H, W]. */
-static zq_status check_input(zq_job *job) {
-    const zq_graph *graph = job->graph;
-    if (graph->n_inputs != 1)
-        return zq_fail(&job->error, ZQ_ERR_UNSUPPORTED,
-                       "%s: has %d inputs; networks with exactly one image input are supported",
-                       job->model_path, graph->n_inputs);
-    const zq_value *input = &graph->values[graph->inputs[0]];
-    if (input->dtype != ZQ_F32 || input->shape.rank != 4)
-        return zq_fail(&job->error, ZQ_ERR_UNSUPPORTED,
-                       "%s: input '%s' is %s of rank %d; expected float images [N, channels, height, width]",
-                       job->model_path, input->name, zq_dtype_name(input->dtype), input->shape.rank);
-    if (job->layers.n == 0)
-        return zq_fail(&job->error, ZQ_ERR_UNSUPPORTED,
-                       "%s: holds no convolution or matrix product with constant weights, so there is "
-                       "nothing to quantize",
-                       job->model_path);
-    return ZQ_OK;
-}
-
-/* What would run as integers is known before anything is measured. */
-static zq_status preview_placement(zq_job *job) {
-    zq_activation *any = zq_alloc((size_t)job->graph->n_values, sizeof *any);
-    job->placements = zq_alloc((size_t)job->graph->n_nodes, sizeof *job->placements);
-    zq_status status = any == NULL || job->placements == NULL ? zq_fail_memory(&job->error) : ZQ_OK;
-    for (int v = 0; status == ZQ_OK && v < job->graph->n_values; v++)
-        any[v] = (zq_activation){.used = true, .scale = 1, .q_max = 255};
-    if (status == ZQ_OK)
-        status = zq_place(job->graph, any, job->placements, &job->error);
-    zq_free(any);
-    return status;
-}
-
-static zq_status open_model(zq_job *job, const char *path) {
-    zq_error *err = &job->error;
-    ZQ_TRY(check_options(job));
-    ZQ_TRY(begin_stage(job, "read"));
-    job->model_path = zq_strdup(path);
-    if (job->model_path == NULL)
-        return zq_fail_memory(err);
-    ZQ_TRY(zq_onnx_read(path, &job->graph, err));
-    ZQ_TRY(zq_fold_constants(job->graph, job->options.input_shapes, err));
-    ZQ_TRY(zq_free_batch(job->graph, err));
-    ZQ_TRY(zq_simplify(job->graph, &job->bn, err));
-    ZQ_TRY(zq_layers_find(job->graph, &job->layers, err));
-    ZQ_TRY(check_input(job));
-    ZQ_TRY(check_outputs(job));
-    ZQ_TRY(preview_placement(job));
-    ZQ_TRY(end_stage(job));
-    job->n_kept_stages = job->n_stages;
-    return ZQ_OK;
-}
-
-/* The sentence begins with the file, unless it does already. */
-static void name_file(zq_error *error, const char *path) {
-    char text[sizeof error->text];
-    if (error->status == ZQ_ERR_USAGE || error->status == ZQ_ERR_CANCELLED ||
-        strstr(error->text, path) != NULL)
-        return;
-    snprintf(text, sizeof text, "%.300s: %.700s", path, error->text);
-    memcpy(error->text, text, sizeof text);
-}
-
-zq_status zq_job_open(zq_job *job, const char *path) {
-    forget_model(job);
-    job->error = (zq_error){0};
-    use_threads(job);
-    const zq_status status = open_model(job, path);
-    if (status != ZQ_OK) {
-        name_file(&job->error, path);
-        forget_model(job);
-    }
-    return status;
-}
-
-static zq_status need_model(zq_job *job) {
-    job->error = (zq_error){0};
-    use_threads(job);
-    return job->graph != NULL ? ZQ_OK : zq_fail(&job->error, ZQ_ERR_USAGE, "no model has been opened");
 }
 
 /* ---- stages */
@@ -287,13 +118,13 @@ static zq_status distill(zq_job *job) {
                                         .seed = job->options.seed,
                                         .callback = on_step,
                                         .user = job};
-    ZQ_TRY(begin_stage(job, "distill"));
+    ZQ_TRY(zq_job_begin_stage(job, "distill"));
     if (job->box.lo == NULL && job->options.input_max > 0)
         ZQ_TRY(zq_box_from_norm(&job->options, input->dims[1], &job->box, &job->error));
     else if (job->box.lo == NULL)
         ZQ_TRY(zq_box_estimate(job->graph, &job->box, &job->error));
     ZQ_TRY(zq_distill(job->graph, &job->box, &options, &job->images, &job->error));
-    ZQ_TRY(end_stage(job));
+    ZQ_TRY(zq_job_end_stage(job));
     job->n_kept_stages = job->n_stages;
     return ZQ_OK;
 }
@@ -317,14 +148,14 @@ static zq_share share_images(const zq_images *images, int64_t batch) {
 }
 
 static zq_status calibrate(zq_job *job) {
-    ZQ_TRY(begin_stage(job, "calibrate"));
+    ZQ_TRY(zq_job_begin_stage(job, "calibrate"));
     job->activations = zq_alloc((size_t)job->graph->n_values, sizeof *job->activations);
     if (job->activations == NULL)
         return zq_fail_memory(&job->error);
     ZQ_TRY(zq_calibrate(job->graph, &job->images, &job->box, job->options.activations,
                         job->options.percentile, ACTIVATION_BITS, job->activations, &job->error));
     ZQ_TRY(zq_place(job->graph, job->activations, NULL, &job->error));
-    return end_stage(job);
+    return zq_job_end_stage(job);
 }
 
 static zq_weight_spec weight_spec(const zq_job *job, zq_weight_range range) {
@@ -419,10 +250,10 @@ static bool everything_fits_at_8(const zq_job *job) {
 
 static zq_status measure_sensitivity(zq_job *job, const zq_images *images) {
     const zq_weight_spec spec = weight_spec(job, ZQ_WEIGHT_MSE);
-    ZQ_TRY(begin_stage(job, "sensitivity"));
+    ZQ_TRY(zq_job_begin_stage(job, "sensitivity"));
     ZQ_TRY(zq_sensitivity_measure(job->graph, &job->layers, images, N_WIDTHS, widths, &spec, on_step, job,
                                   &job->sensitivity, &job->error));
-    return end_stage(job);
+    return zq_job_end_stage(job);
 }
 
 static zq_status find_frontier(zq_job *job) {
@@ -473,7 +304,7 @@ static zq_status add_pareto_candidate(zq_job *job, int *bits, zq_weight_range ra
 }
 
 static zq_status allocate(zq_job *job, int *bits) {
-    ZQ_TRY(begin_stage(job, "allocate"));
+    ZQ_TRY(zq_job_begin_stage(job, "allocate"));
     ZQ_TRY(find_frontier(job));
     for (int range = ZQ_WEIGHT_MINMAX; range <= ZQ_WEIGHT_MSE; range++)
         ZQ_TRY(add_pareto_candidate(job, bits, (zq_weight_range)range));
@@ -483,7 +314,7 @@ static zq_status allocate(zq_job *job, int *bits) {
         if (job->candidates[job->n_candidates - 1].bytes > job->limit_bytes)
             drop_last_candidate(job);
     }
-    return end_stage(job);
+    return zq_job_end_stage(job);
 }
 
 static zq_status judge_candidate(zq_job *job, zq_candidate *candidate, float *const *reference,
@@ -544,18 +375,18 @@ static zq_status predict(zq_job *job, const zq_images *images) {
 }
 
 static zq_status judge(zq_job *job, const zq_share *images) {
-    ZQ_TRY(begin_stage(job, "judge"));
+    ZQ_TRY(zq_job_begin_stage(job, "judge"));
     ZQ_TRY(choose(job, images));
     ZQ_TRY(predict(job, &images->judge));
-    return end_stage(job);
+    return zq_job_end_stage(job);
 }
 
 static zq_status write_model(zq_job *job, const char *path) {
     zq_candidate *chosen = &job->candidates[job->chosen];
-    ZQ_TRY(begin_stage(job, "write"));
+    ZQ_TRY(zq_job_begin_stage(job, "write"));
     ZQ_TRY(write_candidate(job, chosen, path, &chosen->bytes));
     job->output_path = zq_strdup(path);
-    return end_stage(job);
+    return zq_job_end_stage(job);
 }
 
 /* An output that can't be written is refused before the work, not after it. */
@@ -594,116 +425,25 @@ static zq_status quantize(zq_job *job, const char *path, int *bits) {
 }
 
 zq_status zq_job_check_path(zq_job *job, const char *path) {
-    ZQ_TRY(need_model(job));
+    ZQ_TRY(zq_job_need_model(job));
     return check_path(job, path);
 }
 
 zq_status zq_job_distill(zq_job *job) {
-    ZQ_TRY(need_model(job));
+    ZQ_TRY(zq_job_need_model(job));
     const zq_status status = distill(job);
     if (status != ZQ_OK)
-        name_file(&job->error, job->model_path);
+        zq_job_name_file(&job->error, job->model_path);
     return status;
 }
 
 zq_status zq_job_quantize(zq_job *job, const char *path) {
-    ZQ_TRY(need_model(job));
+    ZQ_TRY(zq_job_need_model(job));
     forget_results(job);
     int *bits = zq_alloc((size_t)job->layers.n, sizeof *bits);
     const zq_status status = bits == NULL ? zq_fail_memory(&job->error) : quantize(job, path, bits);
     zq_free(bits);
     if (status != ZQ_OK && strstr(job->error.text, path) == NULL)
-        name_file(&job->error, job->model_path);
-    return status;
-}
-
-/* ---- results */
-
-static zq_status need_images(zq_job *job) {
-    ZQ_TRY(need_model(job));
-    return job->images.data != NULL ? ZQ_OK
-                                    : zq_fail(&job->error, ZQ_ERR_USAGE, "no images have been distilled yet");
-}
-
-zq_status zq_job_write_images(zq_job *job, const char *path) {
-    ZQ_TRY(need_images(job));
-    ZQ_TRY(check_path(job, path));
-    return zq_npy_write(path, &job->images, &job->error);
-}
-
-zq_status zq_job_write_sheet(zq_job *job, const char *path) {
-    ZQ_TRY(need_images(job));
-    ZQ_TRY(check_path(job, path));
-    return zq_sheet_write(path, &job->images, &job->box, &job->error);
-}
-
-static double mean_bits(const zq_job *job) {
-    double bits = 0, count = 0;
-    for (int i = 0; job->n_candidates > 0 && i < job->layers.n; i++) {
-        const double n = (double)job->layers.items[i].n_channels * (double)job->layers.items[i].per_channel;
-        bits += n * job->candidates[job->chosen].bits[i];
-        count += n;
-    }
-    return count > 0 ? bits / count : 0;
-}
-
-void zq_job_summary(const zq_job *job, zq_summary *summary_out) {
-    struct rusage usage;
-    *summary_out = (zq_summary){.n_layers = job->layers.n, .mean_bits = mean_bits(job)};
-    if (job->graph != NULL)
-        summary_out->fp32_bytes = job->graph->file_bytes;
-    for (int i = 0; i < job->layers.n; i++)
-        summary_out->n_macs += job->layers.items[i].macs;
-    if (job->output_path != NULL)
-        summary_out->quantized_bytes = job->candidates[job->chosen].bytes;
-    summary_out->predicted_kl = job->predicted.kl;
-    summary_out->predicted_agreement = job->predicted.agreement;
-    for (int s = 0; s < job->n_stages; s++)
-        summary_out->seconds += job->stages[s].seconds;
-    if (getrusage(RUSAGE_SELF, &usage) == 0)
-        summary_out->peak_bytes = (uint64_t)usage.ru_maxrss * 1024;
-}
-
-static zq_record make_record(const zq_job *job) {
-    const bool judged = job->n_candidates > 0 && job->n_judge_images > 0;
-    zq_record record = {.model_path = job->model_path,
-                        .output_path = job->output_path,
-                        .options = &job->options,
-                        .graph = job->graph,
-                        .bn = &job->bn,
-                        .layers = &job->layers,
-                        .placements = job->placements,
-                        .box = job->box.lo != NULL ? &job->box : NULL,
-                        .images = job->images.data != NULL ? &job->images : NULL,
-                        .activations = job->activations,
-                        .sensitivity = job->sensitivity.omega != NULL ? &job->sensitivity : NULL,
-                        .frontier = job->frontier.n_points > 0 ? &job->frontier : NULL,
-                        .cost = &job->cost,
-                        .limit_bytes = job->limit_bytes,
-                        .n_candidates = job->n_candidates,
-                        .candidates = job->candidates,
-                        .chosen = judged ? &job->candidates[job->chosen] : NULL,
-                        .predicted = judged ? &job->predicted : NULL,
-                        .n_judge_images = job->n_judge_images,
-                        .n_stages = job->n_stages};
-    memcpy(record.stages, job->stages, sizeof record.stages);
-    zq_job_summary(job, &record.summary);
-    return record;
-}
-
-char *zq_job_json(zq_job *job) {
-    if (need_model(job) != ZQ_OK)
-        return NULL;
-    const zq_record record = make_record(job);
-    return zq_record_json(&record);
-}
-
-zq_status zq_job_write_json(zq_job *job, const char *path) {
-    ZQ_TRY(zq_job_check_path(job, path));
-    char *text = zq_job_json(job);
-    if (text == NULL)
-        return zq_fail_memory(&job->error);
-    const zq_status status = zq_file_write(path, text, strlen(text), &job->error);
-    free(text);
+        zq_job_name_file(&job->error, job->model_path);
     return status;
 }

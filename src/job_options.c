@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a job can be told. */
+#include "job.h"
+
+const char *zq_version(void) {
+    return ZQ_VERSION;
+}
+
+zq_options zq_options_default(void) {
+    return (zq_options){.size = "w8", .activations = ZQ_RANGE_MSE, .percentile = 99.99};
+}
+
+zq_status zq_job_check_options(zq_job *job) {
+    const zq_options *options = &job->options;
+    zq_error *err = &job->error;
+    if (options->n_images < 0 || options->n_images > 4096)
+        return zq_fail(err, ZQ_ERR_USAGE, "%d images asked for, expected 1 to 4096", options->n_images);
+    if (options->n_steps < 0 || options->n_steps > 100000)
+        return zq_fail(err, ZQ_ERR_USAGE, "%d steps asked for, expected 1 to 100000", options->n_steps);
+    if (options->n_threads < 0 || options->n_threads > 1024)
+        return zq_fail(err, ZQ_ERR_USAGE, "%d threads asked for, expected 1 to 1024", options->n_threads);
+    if (!(options->weight_clip == 0 || (options->weight_clip > 50 && options->weight_clip <= 100)))
+        return zq_fail(err, ZQ_ERR_USAGE,
+                       "weights are to be clipped at the percentile %g, expected 50 to 100",
+                       options->weight_clip);
+    if (!(options->percentile > 50 && options->percentile <= 100))
+        return zq_fail(err, ZQ_ERR_USAGE, "the percentile of activations is %g, expected 50 to 100",
+                       options->percentile);
+    if (options->size == NULL)
+        job->options.size = "w8";
+    return zq_target_parse(job->options.size, &job->target, err);
+}
