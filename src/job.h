@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The job behind the public API. Its functions lie in job.c (the method, stage by stage) and in the files that are
- * named in brackets. */
+/* The job behind the public API. Its functions lie in job.c (the method, stage by stage) and in the files
+ * that are named in brackets. */
 #ifndef ZQ_JOB_H
 #define ZQ_JOB_H
 

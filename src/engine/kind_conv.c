@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Conv by oneDNN, with its bias and the Relu behind it. */
 #include "base/memory.h"
+#include "engine/image_gradient.h"
 #include "engine/loops.h"
 #include "engine/onednn/onednn.h"
 #include "engine/window.h"
@@ -19,6 +20,7 @@ typedef struct group {
 typedef struct conv_state {
     zq_window window;
     bool relu;
+    bool image_gradient; /* backward by zq_image_gradient_run instead of conv */
     zq_dnn_conv *conv;
     void *packed, *packed_backward;
     const float *weights, *bias; /* of the graph; bias NULL: none */
@@ -64,19 +66,27 @@ static int conv_of(const zq_plan *plan, int at, bool *relu) {
 }
 
 static zq_dnn_conv_options conv_options(const zq_plan *plan, const conv_state *state) {
-    return (zq_dnn_conv_options){
-        .bias = state->bias != NULL, .relu = state->relu, .backward = plan->options.gradient};
+    return (zq_dnn_conv_options){.bias = state->bias != NULL,
+                                 .relu = state->relu,
+                                 .backward = plan->options.gradient && !state->image_gradient};
+}
+
+static size_t packed_backward_bytes(const conv_state *state) {
+    return state->image_gradient ? zq_image_gradient_packed_count(&state->window) * sizeof(float)
+                                 : zq_dnn_conv_packed_backward_bytes(state->conv);
 }
 
 static zq_status pack(zq_plan *plan, conv_state *state, const float *weights, zq_error *err) {
     if (state->packed == NULL)
         state->packed = zq_plan_alloc(plan, zq_dnn_conv_packed_bytes(state->conv), 1);
     if (state->packed_backward == NULL && plan->options.gradient)
-        state->packed_backward = zq_plan_alloc(plan, zq_dnn_conv_packed_backward_bytes(state->conv), 1);
+        state->packed_backward = zq_plan_alloc(plan, packed_backward_bytes(state), 1);
     if (state->packed == NULL || (plan->options.gradient && state->packed_backward == NULL))
         return zq_fail_memory(err);
     zq_dnn_conv_pack(state->conv, weights, state->packed);
-    if (plan->options.gradient)
+    if (state->image_gradient)
+        zq_image_gradient_pack(&state->window, weights, state->packed_backward);
+    else if (plan->options.gradient)
         zq_dnn_conv_pack_backward(state->conv, weights, state->packed_backward);
     return ZQ_OK;
 }
@@ -93,6 +103,7 @@ static zq_status new_state(zq_plan *plan, const zq_node *conv, bool relu, conv_s
         conv->n_inputs > 2 && conv->inputs[2] >= 0 ? plan->slots[conv->inputs[2]].constant->data : NULL;
     zq_status status = zq_engine_window(plan, conv, &state->window, err);
     if (status == ZQ_OK) {
+        state->image_gradient = plan->options.gradient && zq_image_gradient_takes(&state->window);
         const zq_dnn_conv_options options = conv_options(plan, state);
         status = zq_dnn_conv_new(&state->window, &options, &state->conv, err);
     }
@@ -146,7 +157,10 @@ static zq_status backward(zq_plan *plan, zq_step *step, zq_error *err) {
     float *const d_x = zq_sink_begin(plan, in, plan->scratch);
     if (d_x == NULL)
         return ZQ_OK;
-    zq_dnn_conv_backward(state->conv, d_y, state->packed_backward, d_x);
+    if (state->image_gradient)
+        zq_image_gradient_run(&state->window, d_y, state->packed_backward, d_x);
+    else
+        zq_dnn_conv_backward(state->conv, d_y, state->packed_backward, d_x);
     zq_sink_end(plan, in, d_x);
     return ZQ_OK;
 }

@@ -128,13 +128,21 @@ static zq_status quantize_value(zq_graph *graph, int value, const zq_activation 
 
 static zq_dtype container_dtype(int bits) {
     const int container = zq_container_bits(bits);
-    return container == 2 ? ZQ_I2 : container == 4 ? ZQ_I4 : ZQ_I8;
+    return container == 2 ? ZQ_I2 : container == 4 ? ZQ_I4 : ZQ_U8;
+}
+
+/* Eight bits are stored unsigned around 128: where a processor has AVX2 but no VNNI, ONNX Runtime adds pairs
+ * of products of signed weights with saturation at 16 bits, and those of unsigned ones exactly. Weights of
+ * fewer bits can't saturate. */
+static int stored_shift(int bits) {
+    return container_dtype(bits) == ZQ_U8 ? 128 : 0;
 }
 
 /* The quantized integers in the layout of the float constant. */
 static zq_tensor *integer_weight(const zq_graph *graph, const zq_layer *layer, const zq_weights *weights) {
     const zq_tensor *constant = graph->values[layer->weight].constant;
     const size_t count = (size_t)zq_shape_count(&constant->shape);
+    const int shift = stored_shift(weights->bits);
     zq_tensor *tensor = zq_tensor_new(container_dtype(weights->bits), &constant->shape);
     float *ordered = zq_alloc_raw(count, sizeof *ordered), *stored = zq_alloc_raw(count, sizeof *stored);
     if (tensor == NULL || ordered == NULL || stored == NULL) {
@@ -145,7 +153,7 @@ static zq_tensor *integer_weight(const zq_graph *graph, const zq_layer *layer, c
             ordered[i] = weights->q[i];
         zq_layer_store(graph, layer, ordered, stored);
         for (size_t i = 0; i < count; i++)
-            ((int8_t *)tensor->data)[i] = (int8_t)stored[i];
+            ((uint8_t *)tensor->data)[i] = (uint8_t)((int)stored[i] + shift);
     }
     zq_free(ordered);
     zq_free(stored);
@@ -154,16 +162,18 @@ static zq_tensor *integer_weight(const zq_graph *graph, const zq_layer *layer, c
 
 static int weight_zero_points(zq_graph *graph, int weight, const zq_weights *weights) {
     const int64_t n = weights->n_channels;
+    const int shift = stored_shift(weights->bits);
+    const zq_dtype dtype = shift != 0 ? ZQ_U8 : ZQ_I8; /* narrower ones are cast to INT8 */
     bool symmetric = true;
     for (int64_t c = 0; c < n; c++)
         symmetric = symmetric && weights->zero_point[c] == 0;
     if (symmetric)
-        return shared_bytes(graph, ZQ_I8, n, 0);
+        return shared_bytes(graph, dtype, n, shift);
     char name[32];
     const zq_shape shape = zq_shape_of(1, &n);
-    zq_tensor *tensor = zq_tensor_new(ZQ_I8, &shape);
+    zq_tensor *tensor = zq_tensor_new(dtype, &shape);
     for (int64_t c = 0; tensor != NULL && c < n; c++)
-        ((int8_t *)tensor->data)[c] = (int8_t)weights->zero_point[c];
+        ((uint8_t *)tensor->data)[c] = (uint8_t)(weights->zero_point[c] + shift);
     snprintf(name, sizeof name, "z%d", weight);
     return zq_graph_add_constant(graph, name, tensor);
 }
@@ -202,7 +212,7 @@ static zq_status quantize_weight(zq_graph *graph, const zq_layer *layer, const z
     const int zero_point = weight_zero_points(graph, weight, weights);
     int source = integers;
     if (graph->values[integers].dtype !=
-        ZQ_I8) { /* ONNX Runtime folds this Cast at load and then fuses as for 8 bits */
+        ZQ_U8) { /* ONNX Runtime folds this Cast at load and then fuses as for 8 bits */
         source = add_named(graph, "i", weight, ZQ_I8, &shape);
         const int n =
             source < 0 ? -1 : zq_graph_add_node(graph, zq_op_find("Cast"), "", 1, &integers, 1, &source);

@@ -78,7 +78,8 @@ static const gradient_case cases[] = {
     {"Resize", "mode=linear coordinate_transformation_mode=pytorch_half_pixel", "1x2x5x4 - - i[1,2,3,1]"},
     {"Resize", "mode=linear coordinate_transformation_mode=asymmetric", "1x2x3x4x2 - - i[1,2,5,4,5]"},
     {"Resize", "mode=linear", "2x3x4 - - i[3,2,6]"},
-    {"Resize", "mode=linear coordinate_transformation_mode=half_pixel_symmetric", "1x2x5x4 - f[1.,1.,1.3,0.7]"},
+    {"Resize", "mode=linear coordinate_transformation_mode=half_pixel_symmetric",
+     "1x2x5x4 - f[1.,1.,1.3,0.7]"},
     /* elementwise, one input */
     {"Relu", "", "2x3x4"},
     {"Clip", "", "2x3 f(-0.5) f(0.75)"},

@@ -122,29 +122,15 @@ static zq_status new_forward(const setup *s, zq_dnn_conv *conv, dnnl_primitive_d
                            &conv->forward, err);
 }
 
-static bool accepts_gemm(const char *implementation) {
-    return zq_dnn_accepts(implementation) && strstr(implementation, "gemm") != NULL;
-}
-
-/* Where the source has only the channels of an image, the direct kernels compute gradients for a whole
- * vector of channels and throw most away: a matrix product is 1.3 to 3 times as fast (ResNet50's first
- * convolution: 108 instead of 38 GFLOP/s). With few destination channels the product is too thin. */
-static bool prefers_gemm(const zq_window *w) {
-    return w->groups == 1 && w->c_in <= 4 && w->c_out >= 16;
-}
-
-static zq_status new_backward(const zq_window *w, const setup *s, const_dnnl_primitive_desc_t hint,
-                              zq_dnn_conv *conv, zq_error *err) {
+static zq_status new_backward(const setup *s, const_dnnl_primitive_desc_t hint, zq_dnn_conv *conv,
+                              zq_error *err) {
     dnnl_engine_t engine;
     dnnl_primitive_attr_t attributes = NULL;
     dnnl_primitive_desc_t desc = NULL;
     ZQ_TRY(zq_dnn_engine(&engine, err));
     ZQ_TRY(zq_dnn_attributes_new(&attributes, err));
-    dnnl_status_t status = dnnl_unimplemented;
-    if (prefers_gemm(w))
-        status = compat_conv_backward(engine, &s->window, attributes, accepts_gemm, hint, &desc);
-    if (status != dnnl_success)
-        status = compat_conv_backward(engine, &s->window, attributes, zq_dnn_accepts, hint, &desc);
+    const dnnl_status_t status =
+        compat_conv_backward(engine, &s->window, attributes, zq_dnn_accepts, hint, &desc);
     dnnl_primitive_attr_destroy(attributes);
     if (status != dnnl_success)
         return zq_dnn_fail(status, s->text, err);
@@ -173,7 +159,7 @@ zq_status zq_dnn_conv_new(const zq_window *window, const zq_dnn_conv_options *op
     if (status == ZQ_OK)
         status = new_pack(&s, hint, &conv->pack, err);
     if (status == ZQ_OK && options->backward)
-        status = new_backward(window, &s, hint, conv, err);
+        status = new_backward(&s, hint, conv, err);
     if (hint != NULL)
         dnnl_primitive_desc_destroy(hint);
     setup_drop(&s);
