@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Each pixel gathers from the windows that read it. Pixels one stride apart read neighbouring windows through the
- * same taps, so they are taken in blocks that share the loads of the weights: per tap and vector of channels,
- * BLOCK * c_in multiply-adds for BLOCK + c_in loads. */
+/* Each pixel gathers from the windows that read it. Pixels one stride apart read neighbouring windows through
+ * the same taps, so they are taken in blocks that share the loads of the weights: per tap and vector of
+ * channels, BLOCK * c_in multiply-adds for BLOCK + c_in loads. */
 #include "engine/image_gradient.h"
 
 #include <string.h>
@@ -97,8 +97,8 @@ static inline void run_row(const zq_window *w, int n_channels, int64_t y, const 
     for (int64_t phase = 0; phase < stride && phase < width; phase++) {
         int64_t x = phase;
         while (x < width) {
-            const bool block = x + (BLOCK - 1) * stride < width &&
-                               gather(w, n_channels, BLOCK, y, x, d_dst, packed, d_src);
+            const bool block =
+                x + (BLOCK - 1) * stride < width && gather(w, n_channels, BLOCK, y, x, d_dst, packed, d_src);
             if (!block)
                 gather(w, n_channels, 1, y, x, d_dst, packed, d_src);
             x += (block ? BLOCK : 1) * stride;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The gradient of a convolution to an image: a source of so few channels that kernels which vectorize over them
- * throw most of a vector away. Here vectors run over the destination's channels. */
+/* The gradient of a convolution to an image: a source of so few channels that kernels which vectorize over
+ * them throw most of a vector away. Here vectors run over the destination's channels. */
 #ifndef ZQ_ENGINE_IMAGE_GRADIENT_H
 #define ZQ_ENGINE_IMAGE_GRADIENT_H
 

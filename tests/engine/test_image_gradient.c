@@ -21,7 +21,8 @@ static int64_t draw(int64_t lo, int64_t hi) {
 }
 
 static zq_window draw_window(void) {
-    zq_window w = {.n_spatial = 2, .n_images = draw(1, 3), .c_in = draw(1, 4), .c_out = 16 * draw(1, 3), .groups = 1};
+    zq_window w = {
+        .n_spatial = 2, .n_images = draw(1, 3), .c_in = draw(1, 4), .c_out = 16 * draw(1, 3), .groups = 1};
     for (int i = 0; i < 2; i++) {
         w.kernel[i] = draw(1, 5);
         w.stride[i] = draw(1, 3);
@@ -48,8 +49,10 @@ static void define(const zq_window *w, const float *weights, const float *d_dst,
     for (int64_t n = 0; n < w->n_images; n++)
         for (int64_t at = 0; at < w->out[0] * w->out[1] * w->kernel[0] * w->kernel[1]; at++) {
             const int64_t tap = at % (w->kernel[0] * w->kernel[1]), out = at / (w->kernel[0] * w->kernel[1]);
-            const int64_t y = out / w->out[1] * w->stride[0] + tap / w->kernel[1] * w->dilation[0] - w->pad_lo[0];
-            const int64_t x = out % w->out[1] * w->stride[1] + tap % w->kernel[1] * w->dilation[1] - w->pad_lo[1];
+            const int64_t y =
+                out / w->out[1] * w->stride[0] + tap / w->kernel[1] * w->dilation[0] - w->pad_lo[0];
+            const int64_t x =
+                out % w->out[1] * w->stride[1] + tap % w->kernel[1] * w->dilation[1] - w->pad_lo[1];
             if (y < 0 || y >= w->in[0] || x < 0 || x >= w->in[1])
                 continue;
             for (int64_t o = 0; o < w->c_out; o++)
