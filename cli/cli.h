@@ -5,6 +5,7 @@
 
 #include <zeroq/zeroq.h>
 
+#include <jansson.h>
 #include <stdbool.h>
 
 /* What the command line said. Strings are borrowed from argv. */
@@ -14,6 +15,8 @@ typedef struct cli_arguments {
     const char *json;
     const char *png;
     bool quiet;
+    bool plan, gradient; /* inspect: time the engine's steps, with gradient */
+    int plan_images;
     zq_options options;
 } cli_arguments;
 
@@ -24,7 +27,14 @@ typedef struct cli_command {
     zq_status (*run)(zq_job *job, const cli_arguments *arguments);
 } cli_command;
 
-enum cli_groups { CLI_ALL = 1, CLI_OUTPUT = 2, CLI_IMAGES = 4, CLI_QUANTIZE = 8, CLI_PICTURE = 16 };
+enum cli_groups {
+    CLI_ALL = 1,
+    CLI_OUTPUT = 2,
+    CLI_IMAGES = 4,
+    CLI_QUANTIZE = 8,
+    CLI_PICTURE = 16,
+    CLI_PLAN = 32
+};
 
 extern const cli_command cli_quantize, cli_distill, cli_inspect;
 
@@ -42,6 +52,12 @@ void cli_print_overview(void);
 int cli_progress(void *user, const char *stage, double done);
 bool cli_progress_wanted(void);
 void cli_progress_clear(void);
+
+/* "Nx3x32x32" of a JSON list into buffer; returns buffer. */
+char *cli_shape(const json_t *shape, char *buffer, size_t n);
+
+/* Tables of the "plan" in a report; false: out of memory. */
+bool cli_plan_print(const json_t *report);
 
 /* "1.06 MB" into buffer; returns buffer. */
 char *cli_bytes(double bytes, char buffer[32]);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +14,7 @@ static long long integer_at(const json_t *json, const char *key) {
     return (long long)json_integer_value(json_object_get(json, key));
 }
 
-static char *shape_text(const json_t *shape, char *buffer, size_t n) {
+char *cli_shape(const json_t *shape, char *buffer, size_t n) {
     size_t used = 0, index;
     json_t *dim;
     buffer[0] = '\0';
@@ -60,34 +59,42 @@ static void print_node(const json_t *node, const json_t *layers) {
     if (name[0] == '\0')
         name = string_at(node, "output");
     printf("%-20s %-18s %10s %9s  %-3s %-22s %s\n", string_at(node, "op"),
-           shape_text(json_object_get(node, "shape"), shape, sizeof shape), weights, macs,
+           cli_shape(json_object_get(node, "shape"), shape, sizeof shape), weights, macs,
            json_is_true(json_object_get(node, "statistics_known")) ? "yes" : "", string_at(node, "runs_as"),
            name);
 }
 
-static zq_status run(zq_job *job, const cli_arguments *arguments) {
-    zq_status status = zq_job_open(job, arguments->model);
-    if (status == ZQ_OK)
-        status = cli_check_outputs(job, arguments);
-    if (status != ZQ_OK)
-        return status;
-    cli_progress_clear();
-    char *text = zq_job_json(job);
-    json_t *report = text == NULL ? NULL : json_loads(text, 0, NULL);
-    if (report == NULL) {
-        free(text);
-        return ZQ_ERR_MEMORY;
-    }
-    print_model(json_object_get(report, "model"));
+static void print_nodes(const json_t *report) {
     const json_t *layers = json_object_get(report, "layers");
     printf("\n%-20s %-18s %10s %9s  %-3s %-22s %s\n", "operator", "output", "weights", "M MAC", "BN",
            "runs as", "name");
     size_t index;
     json_t *node;
     json_array_foreach(json_object_get(report, "nodes"), index, node) print_node(node, layers);
+}
+
+static zq_status run(zq_job *job, const cli_arguments *arguments) {
+    zq_status status = zq_job_open(job, arguments->model);
+    if (status == ZQ_OK)
+        status = cli_check_outputs(job, arguments);
+    if (status == ZQ_OK && arguments->plan)
+        status = zq_job_profile(job, arguments->plan_images, arguments->gradient);
+    if (status != ZQ_OK)
+        return status;
+    cli_progress_clear();
+    char *text = zq_job_json(job);
+    json_t *report = text == NULL ? NULL : json_loads(text, 0, NULL);
+    bool complete = report != NULL;
+    if (complete) {
+        print_model(json_object_get(report, "model"));
+        if (arguments->plan)
+            complete = cli_plan_print(report);
+        else
+            print_nodes(report);
+    }
     json_decref(report);
     free(text);
-    return ZQ_OK;
+    return complete ? ZQ_OK : ZQ_ERR_MEMORY;
 }
 
 const cli_command cli_inspect = {
@@ -97,7 +104,7 @@ const cli_command cli_inspect = {
     .description =
         "Reads and checks a model and shows every node as it would be quantized: output shape, weights,\n"
         "multiply-accumulates of one image, whether its statistics are known (BN), and whether ONNX Runtime\n"
-        "would run it on integers or why not.",
-    .groups = CLI_ALL,
+        "would run it on integers or why not. With --plan it runs the model here and shows where time goes.",
+    .groups = CLI_ALL | CLI_PLAN,
     .run = run,
 };

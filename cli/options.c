@@ -52,6 +52,22 @@ static bool set_quiet(cli_arguments *a, const char *text) {
     return true;
 }
 
+static bool set_plan(cli_arguments *a, const char *text) {
+    (void)text;
+    a->plan = true;
+    return true;
+}
+
+/* What says how the plan is to be run asks for it. */
+static bool set_gradient(cli_arguments *a, const char *text) {
+    a->gradient = true;
+    return set_plan(a, text);
+}
+
+static bool set_plan_images(cli_arguments *a, const char *text) {
+    return set_plan(a, text) && parse_count(text, &a->plan_images);
+}
+
 static bool set_size(cli_arguments *a, const char *text) {
     a->options.size = text; /* the library explains what it doesn't understand */
     return true;
@@ -173,6 +189,11 @@ static const cli_option options[] = {
      "refuses such files)"},
     {"--clip", NULL, "PERCENTILE", CLI_QUANTIZE, set_clip,
      "range of weights: a percentile of |w| such as 99.99"},
+    {"--plan", NULL, NULL, CLI_PLAN, set_plan,
+     "runs the network for a second: layout, kernel, time and GFLOP/s of every step"},
+    {"--batch", NULL, "N", CLI_PLAN, set_plan_images, "the plan of a batch of N images (default 8)"},
+    {"--gradient", NULL, NULL, CLI_PLAN, set_gradient,
+     "the plan of a step of the distillation: forward, statistics and gradient"},
     {"--shape", NULL, "NAME=1,3,H,W", CLI_ALL, set_shape, "fixes free dimensions of an input"},
     {"--threads", NULL, "N", CLI_ALL, set_threads, "threads (default: all cores)"},
     {"--seed", NULL, "N", CLI_IMAGES, set_seed, "another seed gives other images (default 0)"},

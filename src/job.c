@@ -83,6 +83,7 @@ static void forget_results(zq_job *job) {
 
 void zq_job_forget_model(zq_job *job) {
     forget_results(job);
+    zq_profile_clear(&job->profile);
     zq_images_clear(&job->images);
     zq_box_clear(&job->box);
     zq_layers_clear(&job->layers);

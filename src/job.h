@@ -24,6 +24,7 @@ struct zq_job {
     uint64_t limit_bytes;
     zq_sensitivity sensitivity;
     zq_frontier frontier;
+    zq_profile profile;
     int n_candidates, chosen;
     zq_candidate candidates[ZQ_MAX_CANDIDATES];
     zq_damage predicted;

@@ -69,6 +69,7 @@ static zq_record make_record(const zq_job *job) {
                         .frontier = job->frontier.n_points > 0 ? &job->frontier : NULL,
                         .cost = &job->cost,
                         .limit_bytes = job->limit_bytes,
+                        .profile = job->profile.n_steps > 0 ? &job->profile : NULL,
                         .n_candidates = job->n_candidates,
                         .candidates = job->candidates,
                         .chosen = judged ? &job->candidates[job->chosen] : NULL,

@@ -126,6 +126,11 @@ ZQ_API zq_status zq_job_check_path(zq_job *job, const char *path);
 /* Makes the distilled images (once; later stages reuse them). */
 ZQ_API zq_status zq_job_distill(zq_job *job);
 
+/* Runs the network on n_images random images (0: 8, or what the file's batch is fixed to) for about a second
+ * and times every step of the engine; gradient not 0: what one step of the distillation computes. zq_job_json
+ * then holds "plan". */
+ZQ_API zq_status zq_job_profile(zq_job *job, int n_images, int gradient);
+
 /* The whole road: distil, calibrate, measure, allocate, round, and write the quantized model to path. The
  * file appears whole or not at all. */
 ZQ_API zq_status zq_job_quantize(zq_job *job, const char *path);

@@ -126,9 +126,10 @@ static zq_status run_steps(zq_plan *plan, zq_error *err) {
         const double start = zq_plan_now_ms();
         for (int k = 0; k < step->n_out; k++)
             settle(plan, step->out[k]);
-        if (is_reached(plan, step) && leads_to_input(plan, step))
+        const bool runs = is_reached(plan, step) && leads_to_input(plan, step);
+        if (runs)
             ZQ_TRY(step->kind->backward(plan, step, err));
-        step->backward_ms = zq_plan_now_ms() - start;
+        step->backward_ms = runs ? zq_plan_now_ms() - start : 0;
     }
     return ZQ_OK;
 }

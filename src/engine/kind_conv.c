@@ -118,6 +118,17 @@ static zq_status new_state(zq_plan *plan, const zq_node *conv, bool relu, conv_s
     return refused ? ZQ_OK : status;
 }
 
+/* With a gradient, what computes that is named, too. */
+static void name_kernel(const zq_plan *plan, const conv_state *state, zq_step *step) {
+    const char *const backward = state->image_gradient ? "loop" : zq_dnn_conv_kernel(state->conv, true);
+    const char *const op = state->relu ? "Conv+Relu" : "Conv",
+                      *forward = zq_dnn_conv_kernel(state->conv, false);
+    if (plan->options.gradient)
+        snprintf(step->kernel, sizeof step->kernel, "%s onednn %.40s, back %.40s", op, forward, backward);
+    else
+        snprintf(step->kernel, sizeof step->kernel, "%s onednn %s", op, forward);
+}
+
 static zq_status match(zq_plan *plan, int at, zq_step *step, zq_error *err) {
     bool relu;
     const int conv = conv_of(plan, at, &relu);
@@ -132,8 +143,7 @@ static zq_status match(zq_plan *plan, int at, zq_step *step, zq_error *err) {
                                          1, plan->graph->nodes[at].outputs, err);
     if (status != ZQ_OK)
         return status;
-    snprintf(step->kernel, sizeof step->kernel, "%s onednn %s", relu ? "Conv+Relu" : "Conv",
-             zq_dnn_conv_kernel(state->conv, false));
+    name_kernel(plan, state, step);
     if (plan->options.gradient)
         step->scratch_bytes = plan->slots[step->in[0]].n * sizeof(float);
     return ZQ_OK;

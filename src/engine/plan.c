@@ -81,6 +81,10 @@ const char *zq_plan_kernel(const zq_plan *plan, int node) {
     return step != NULL ? step->kernel : NULL;
 }
 
+const char *zq_plan_layout(const zq_plan *plan, int value) {
+    return plan->slots[value].last ? "channels last" : "plain";
+}
+
 double zq_plan_node_ms(const zq_plan *plan, int node) {
     const zq_step *step = step_of(plan, node);
     return step != NULL && step->node == node ? step->ms : 0;

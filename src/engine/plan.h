@@ -97,6 +97,10 @@ zq_status zq_plan_backward(zq_plan *plan, int n_seeds, const zq_plan_seed *seeds
  * runs. */
 const char *zq_plan_kernel(const zq_plan *plan, int node);
 
+/* How memory holds a value: "channels last", or "plain" (which also stands for orders that are the same).
+ * Static. */
+const char *zq_plan_layout(const zq_plan *plan, int value);
+
 /* Wall time of each node in the last forward, milliseconds; 0 where nothing ran. */
 double zq_plan_node_ms(const zq_plan *plan, int node);
 

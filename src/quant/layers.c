@@ -58,7 +58,7 @@ static zq_tensor shape_only(const zq_value *value) {
     return tensor;
 }
 
-static zq_status count_macs(const zq_graph *graph, const zq_node *node, double *macs_out, zq_error *err) {
+zq_status zq_layer_node_macs(const zq_graph *graph, const zq_node *node, double *macs_out, zq_error *err) {
     *macs_out = 0;
     if (node->op->macs == NULL)
         return ZQ_OK;
@@ -105,7 +105,7 @@ static zq_status layer_new(const zq_graph *graph, const zq_node *node, int weigh
 
 static zq_status layer_add_node(const zq_graph *graph, int node, zq_layer *layer, zq_error *err) {
     double macs;
-    ZQ_TRY(count_macs(graph, &graph->nodes[node], &macs, err));
+    ZQ_TRY(zq_layer_node_macs(graph, &graph->nodes[node], &macs, err));
     int *nodes = zq_alloc((size_t)layer->n_nodes + 1, sizeof *nodes);
     if (nodes == NULL)
         return zq_fail_memory(err);

@@ -32,4 +32,8 @@ void zq_layers_clear(zq_layers *layers);
 void zq_layer_load(const zq_graph *graph, const zq_layer *layer, float *w_out);
 void zq_layer_store(const zq_graph *graph, const zq_layer *layer, const float *w, float *constant_out);
 
+/* Multiply-accumulates of a node at the size that the graph declares, for zq_graph_images images; 0 where the
+ * operator counts none. */
+zq_status zq_layer_node_macs(const zq_graph *graph, const zq_node *node, double *macs_out, zq_error *err);
+
 #endif

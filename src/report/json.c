@@ -190,6 +190,25 @@ static json_t *activations_json(const zq_record *record) {
     return list;
 }
 
+/* ---- the engine */
+
+static json_t *plan_json(const zq_record *record) {
+    const zq_profile *profile = record->profile;
+    json_t *steps = json_array();
+    for (int i = 0; i < profile->n_steps; i++) {
+        const zq_profile_step *step = &profile->steps[i];
+        json_array_append_new(steps,
+                              json_pack("{s:i, s:o, s:s, s:s, s:f, s:f, s:f}", "node", step->node, "shape",
+                                        dimensions(&step->shape, false), "layout", step->layout, "kernel",
+                                        step->kernel, "flop", step->flop, "forward_ms", step->forward_ms,
+                                        "backward_ms", step->backward_ms));
+    }
+    return json_pack("{s:I, s:b, s:i, s:i, s:I, s:f, s:f, s:o}", "images", (json_int_t)profile->n_images,
+                     "gradient", profile->gradient, "threads", profile->n_threads, "rounds",
+                     profile->n_rounds, "bytes", (json_int_t)profile->plan_bytes, "flop", profile->flop, "ms",
+                     profile->best_ms, "steps", steps);
+}
+
 /* ---- the whole */
 
 static json_t *stages_json(const zq_record *record) {
@@ -212,6 +231,8 @@ char *zq_record_json(const zq_record *record) {
     json_t *json = json_pack("{s:i, s:s, s:I, s:o, s:o, s:o}", "format", FORMAT_VERSION, "zeroq",
                              zq_version(), "seed", (json_int_t)record->options->seed, "model",
                              model_json(record), "nodes", nodes_json(record), "layers", layers_json(record));
+    if (record->profile != NULL)
+        json_object_set_new(json, "plan", plan_json(record));
     if (record->images != NULL)
         json_object_set_new(json, "images", images_json(record));
     if (record->activations != NULL)

@@ -11,6 +11,7 @@
 #include "quant/rewrite.h"
 #include "quant/sensitivity.h"
 #include "quant/target.h"
+#include "report/profile.h"
 
 enum { ZQ_MAX_STAGES = 16 };
 
@@ -33,6 +34,7 @@ typedef struct zq_record {
     const zq_frontier *frontier; /* bytes are those of the layers */
     const zq_file_cost *cost;    /* what the rest of the file takes */
     uint64_t limit_bytes;        /* the size target */
+    const zq_profile *profile;   /* of the engine */
     int n_candidates;
     const zq_candidate *candidates; /* judged ones */
     const zq_candidate *chosen;

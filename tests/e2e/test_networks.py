@@ -163,8 +163,14 @@ def check_report(case):
     documented = set(re.findall(r"^\| `([^`]+)` \|", REPORT.read_text(), re.MULTILINE))
     found = set(key_paths(case.report))
     assert found <= documented, f"not in docs/report.md: {', '.join(sorted(found - documented))}"
-    missing = documented - found if case.size == "w4" else set()
+    plan = {key for key in documented if key.split(".")[0] == "plan"}
+    missing = documented - plan - found if case.size == "w4" else set()
     assert not missing, f"documented, but not in the report: {', '.join(sorted(missing))}"
+    path = case.folder / "plan.json"
+    subprocess.run([case.zeroq, "inspect", case.model, "--gradient", "--json", path], check=True,
+                   stdout=subprocess.DEVNULL)
+    found = {key for key in key_paths(json.loads(path.read_text())) if key.split(".")[0] == "plan"}
+    assert found == plan, f"of the plan, only documented or only found: {', '.join(sorted(found ^ plan))}"
 
 
 def check_repeatable(case):

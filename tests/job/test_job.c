@@ -87,6 +87,35 @@ static void test_same_bytes_again(void **state) {
     zq_job_drop(job);
 }
 
+static void test_profile(void **state) {
+    (void)state;
+    const zq_options options = quick("w8");
+    zq_job *job = zq_job_new(&options);
+    assert_int_equal(zq_job_profile(job, 1, 0), ZQ_ERR_USAGE);
+    assert_int_equal(zq_job_open(job, ZQ_TINY_MODEL), ZQ_OK);
+    assert_int_equal(zq_job_profile(job, -1, 0), ZQ_ERR_USAGE);
+    for (int gradient = 0; gradient < 2; gradient++) {
+        assert_int_equal(zq_job_profile(job, 2, gradient), ZQ_OK);
+        char *text = zq_job_json(job);
+        assert_non_null(strstr(text, "\"plan\""));
+        assert_non_null(strstr(text, gradient ? "\"gradient\": true" : "\"gradient\": false"));
+        free(text);
+    }
+    assert_int_equal(zq_job_profile(job, 4097, 0), ZQ_ERR_USAGE);
+    char *text = zq_job_json(job); /* a failure leaves nothing of an earlier plan */
+    assert_null(strstr(text, "\"plan\""));
+    free(text);
+    zq_status status = ZQ_ERR_MEMORY;
+    for (long k = 1; status != ZQ_OK; k++) {
+        zq_alloc_fail_at(k);
+        status = zq_job_profile(job, 1, 1);
+        zq_alloc_fail_at(0);
+        assert_true(status == ZQ_OK || status == ZQ_ERR_MEMORY);
+        assert_true(k < 1000);
+    }
+    zq_job_drop(job);
+}
+
 /* ---- cancelling */
 
 typedef struct stopper {
@@ -167,6 +196,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_calls_out_of_order),
         cmocka_unit_test(test_same_bytes_again),
+        cmocka_unit_test(test_profile),
         cmocka_unit_test(test_cancelled_anywhere),
         cmocka_unit_test(test_out_of_memory),
     };
