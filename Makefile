@@ -2,7 +2,7 @@
 # A short front for CMake: the program is build/zeroq, the library lies beside it.
 #
 #     make              build                          make demo      quantize the network in demo/
-#     make check        build and test                 make bench     measure the kernels
+#     make check        build and test                 make bench     measure the speed
 #     make check-asan   test with the sanitizers       make fuzz      feed the reader damaged models
 #     make check-all    all tests, with clang too      make install   into PREFIX (default /usr/local)
 #     make format       clang-format 14                make format-check

@@ -8,6 +8,7 @@
 #include "graph/op.h"
 #include "onnx/onnx.h"
 #include "passes/passes.h"
+#include "peak.h"
 
 #include <omp.h>
 #include <stdio.h>
@@ -15,46 +16,12 @@
 #include <string.h>
 #include <time.h>
 
-enum { N_ROUNDS = 8, N_ROWS = 12, N_LANES = 16, MOST_KINDS = 64 };
+enum { N_ROUNDS = 8, MOST_KINDS = 64 };
 
 static double now_ms(void) {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
     return (double)time.tv_sec * 1e3 + (double)time.tv_nsec * 1e-6;
-}
-
-/* One thread's multiply-adds on numbers that stay in registers: rows enough to hide the latency. */
-static float multiply_add(long n, float factor) {
-    float rows[N_ROWS][N_LANES];
-    for (int i = 0; i < N_ROWS * N_LANES; i++)
-        rows[i / N_LANES][i % N_LANES] = (float)i;
-    for (long k = 0; k < n; k++) {
-#pragma GCC unroll 12
-        for (int row = 0; row < N_ROWS; row++) {
-#pragma omp simd simdlen(N_LANES)
-            for (int i = 0; i < N_LANES; i++)
-                rows[row][i] = __builtin_fmaf(rows[row][i], factor, 0.5f);
-        }
-    }
-    float sum = 0;
-    for (int i = 0; i < N_ROWS * N_LANES; i++)
-        sum += rows[i / N_LANES][i % N_LANES];
-    return sum;
-}
-
-/* GFLOP/s of all threads, the best of many short rounds: other processes disturb some of them. */
-static double peak_gflops(void) {
-    const long n = 200000;
-    double best = 0, keep = 0;
-    for (int round = 0; round < 40 * N_ROUNDS; round++) {
-        const double start = now_ms();
-#pragma omp parallel reduction(+ : keep)
-        keep += multiply_add(n, 0.999f);
-        const double flop = 2.0 * N_ROWS * N_LANES * (double)n * omp_get_max_threads();
-        const double rate = flop / (now_ms() - start) * 1e-6;
-        best = rate > best ? rate : best;
-    }
-    return keep == 1.25 ? 0 : best; /* keep must be used */
 }
 
 static void fail(const char *what, const zq_error *err) {

@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "engine/onednn/onednn.h"
+#include "peak.h"
 
 #include <math.h>
 #include <omp.h>
@@ -21,35 +22,6 @@ static double now_s(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-/* Independent multiply-adds that stay in registers: 256 sums are 16 vectors of AVX-512 or 32 of AVX2. */
-enum { N_SUMS = 256, N_ROUNDS = 500000, N_TRIALS = 10 };
-
-static float multiply_add(float factor) {
-    float sums[N_SUMS] = {0};
-    for (int round = 0; round < N_ROUNDS; round++)
-        for (int i = 0; i < N_SUMS; i++)
-            sums[i] = sums[i] * factor + factor;
-    float total = 0;
-    for (int i = 0; i < N_SUMS; i++)
-        total += sums[i];
-    return total;
-}
-
-/* The best of some trials: other programs disturb. */
-static double peak_gflops(void) {
-    double best_s = INFINITY;
-    float sink = 0;
-    for (int trial = 0; trial < N_TRIALS; trial++) {
-        const double start = now_s();
-#pragma omp parallel reduction(+ : sink)
-        sink += multiply_add(0.5f);
-        best_s = fmin(best_s, now_s() - start);
-    }
-    if (isnan(sink)) /* so that the loop isn't optimized away */
-        puts("");
-    return 2e-9 * N_SUMS * N_ROUNDS * omp_get_max_threads() / best_s;
 }
 
 typedef struct line {
