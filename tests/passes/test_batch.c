@@ -21,6 +21,20 @@ static zq_graph *view_net(zq_shape shape, size_t n, const int64_t *target) {
     return graph;
 }
 
+/* The first image gives the same alone and beside others. */
+static void assert_separate(const zq_graph *graph) {
+    zq_error err = {0};
+    evaluation alone, beside;
+    assert_int_equal(evaluate(graph, 1, SEED, &alone, &err), ZQ_OK);
+    assert_int_equal(evaluate(graph, 3, SEED, &beside, &err), ZQ_OK);
+    const zq_tensor *a = alone.values[graph->outputs[0]], *b = beside.values[graph->outputs[0]];
+    assert_int_equal(3 * a->shape.dims[0], b->shape.dims[0]);
+    for (int64_t i = 0; i < zq_shape_count(&a->shape); i++)
+        assert_true(zq_tensor_item(a, i) == zq_tensor_item(b, i));
+    evaluation_clear(&alone);
+    evaluation_clear(&beside);
+}
+
 /* Whether the batch of the network is freed, which must change nothing for the batch of the file. */
 static bool is_freed(zq_graph *graph, int64_t batch) {
     zq_graph *before = zq_graph_copy(graph);
@@ -28,6 +42,8 @@ static bool is_freed(zq_graph *graph, int64_t batch) {
     const bool freed = graph->free_batch;
     assert_int_equal(graph->fixed_batch, freed ? batch : 0);
     assert_same_outputs(before, graph, batch, SEED, 0);
+    if (freed)
+        assert_separate(graph);
     zq_graph_drop(before);
     zq_graph_drop(graph);
     return freed;
@@ -44,7 +60,6 @@ static void test_reshape(void **state) {
 
 static void test_reshape_across_images(void **state) {
     (void)state;
-    assert_false(is_freed(view_net(SHAPE(1, 6, 4, 5), INTS(3, 2, 20)), 1));
     assert_false(is_freed(view_net(SHAPE(2, 6, 4, 5), INTS(1, -1)), 2));
 }
 
@@ -56,6 +71,46 @@ static void test_resize_to_sizes(void **state) {
     build_output(graph, build_node(graph, "Resize", "y", VALUES(x, -1, -1, sizes)));
     build_done(graph);
     assert_true(is_freed(graph, 1));
+}
+
+/* x [1, 6, 4, 5] -> [3, 2, 20] -> [2, 3, 20] -> [2, 1, 3, 4, 5] -> node -> y: how channels are shuffled with
+ * the images in front of the groups. */
+static zq_graph *shuffle_net(int *shuffled_out) {
+    zq_graph *graph = zq_graph_new();
+    const int x = build_input(graph, "x", SHAPE(1, 6, 4, 5));
+    const int pairs = build_i64(graph, "pairs", INTS(3, 2, 20)),
+              halves = build_i64(graph, "halves", INTS(2, 1, 3, 4, 5));
+    const int split = build_node(graph, "Reshape", "split", VALUES(x, pairs));
+    const int turned = build_node(graph, "Transpose", "turned", VALUES(split));
+    const int64_t perm[] = {1, 0, 2};
+    zq_node_set_ints(build_last(graph), "perm", 3, perm);
+    *shuffled_out = build_node(graph, "Reshape", "shuffled", VALUES(turned, halves));
+    return graph;
+}
+
+static void test_images_behind_groups(void **state) {
+    (void)state;
+    int shuffled;
+    zq_graph *graph = shuffle_net(&shuffled);
+    const int second = build_scalar_i64(graph, "second", 1);
+    build_output(graph, build_node(graph, "Gather", "y", VALUES(shuffled, second)));
+    build_done(graph);
+    assert_true(is_freed(graph, 1));
+}
+
+/* Along the axis of the images nothing may be computed. */
+static void test_softmax_across_images(void **state) {
+    (void)state;
+    for (int axis = 0; axis <= 1; axis++) {
+        int shuffled;
+        zq_graph *graph = shuffle_net(&shuffled);
+        const int first = build_scalar_i64(graph, "first", 0);
+        const int softmax = build_node(graph, "Softmax", "softmax", VALUES(shuffled));
+        zq_node_set_int(build_last(graph), "axis", axis);
+        build_output(graph, build_node(graph, "Gather", "y", VALUES(softmax, first)));
+        build_done(graph);
+        assert_int_equal(is_freed(graph, 1), axis == 0);
+    }
 }
 
 /* It would run for any number of images, but say nothing of the others. */
@@ -98,6 +153,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reshape),
         cmocka_unit_test(test_reshape_across_images),
+        cmocka_unit_test(test_images_behind_groups),
+        cmocka_unit_test(test_softmax_across_images),
         cmocka_unit_test(test_resize_to_sizes),
         cmocka_unit_test(test_only_the_first_image),
         cmocka_unit_test(test_a_free_batch_stays),
