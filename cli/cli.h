@@ -8,6 +8,8 @@
 #include <jansson.h>
 #include <stdbool.h>
 
+enum { CLI_MAX_NAMES = 1000 };
+
 /* What the command line said. Strings are borrowed from argv. */
 typedef struct cli_arguments {
     const char *model;
@@ -18,6 +20,7 @@ typedef struct cli_arguments {
     bool plan, gradient; /* inspect: time the engine's steps, with gradient */
     int plan_images;
     zq_options options;
+    const char *keep[CLI_MAX_NAMES], *exclude[CLI_MAX_NAMES]; /* what options points to */
 } cli_arguments;
 
 typedef struct cli_command {

@@ -73,6 +73,34 @@ static bool set_size(cli_arguments *a, const char *text) {
     return true;
 }
 
+static bool set_bits(cli_arguments *a, const char *text) {
+    a->options.bits = text;
+    return true;
+}
+
+static bool add_name(const char **names, int *n, const char *text) {
+    if (*n == CLI_MAX_NAMES)
+        return false;
+    names[(*n)++] = text;
+    return true;
+}
+
+static bool add_keep(cli_arguments *a, const char *text) {
+    a->options.keep = a->keep;
+    return add_name(a->keep, &a->options.n_keep, text);
+}
+
+static bool add_exclude(cli_arguments *a, const char *text) {
+    a->options.exclude = a->exclude;
+    return add_name(a->exclude, &a->options.n_exclude, text);
+}
+
+static bool set_first_last(cli_arguments *a, const char *text) {
+    (void)text;
+    a->options.keep_first_last = 1;
+    return true;
+}
+
 static bool set_shape(cli_arguments *a, const char *text) {
     a->options.input_shapes = text;
     return true;
@@ -168,6 +196,12 @@ static const cli_option options[] = {
     {"--size", NULL, "SIZE", CLI_QUANTIZE, set_size,
      "w8 (default), w6, w4, w3: no larger than with so many bits everywhere; 25%: of the FP32 file; 1.5MB, "
      "800KB"},
+    {"--bits", NULL, "LIST", CLI_QUANTIZE, set_bits, "widths to choose from (default 2,4,8)"},
+    {"--keep", NULL, "NAME=BITS", CLI_QUANTIZE, add_keep,
+     "the width of a layer, whatever the size (up to 1000 times)"},
+    {"--keep-first-last", NULL, NULL, CLI_QUANTIZE, set_first_last,
+     "8 bits in the first and the last layer, unless --keep or --exclude names them"},
+    {"--exclude", NULL, "NAME", CLI_QUANTIZE, add_exclude, "a layer that stays FP32 (up to 1000 times)"},
     {"--png", NULL, "FILE", CLI_PICTURE, set_png, "a contact sheet of the distilled images"},
     {"--json", NULL, "FILE", CLI_ALL, set_json, "everything that was measured, as JSON"},
     {"--num-images", NULL, "N", CLI_IMAGES, set_images, "distilled images (default 32)"},

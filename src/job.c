@@ -12,8 +12,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { N_WIDTHS = 3, ACTIVATION_BITS = 8 };
-static const int widths[N_WIDTHS] = {2, 4, 8};
+enum { ACTIVATION_BITS = 8 };
 
 /* Images have three uses, and none serves two: what searches may overfit to them. */
 typedef struct zq_share {
@@ -223,16 +222,18 @@ static void drop_last_candidate(zq_job *job) {
     zq_candidate_clear(&job->candidates[--job->n_candidates], job->layers.n);
 }
 
+/* The same width in all layers, or what comes nearest where they may not have it. */
 static void uniform_bits(const zq_job *job, int bits, int *bits_out) {
     for (int i = 0; i < job->layers.n; i++)
-        bits_out[i] = job->layers.items[i].affine ? 8 : bits; /* exact at 8 already */
+        bits_out[i] = zq_rules_at_most(&job->rules, &job->layers.items[i], bits);
 }
 
 /* What files cost, from two that are really packed; and the limit that the target means. */
 static zq_status find_limit(zq_job *job, int *bits) {
     uint64_t bytes[2];
     for (int k = 0; k < 2; k++) {
-        uniform_bits(job, k == 0 ? 8 : 4, bits);
+        for (int i = 0; i < job->layers.n; i++)
+            bits[i] = job->layers.items[i].kept != 0 ? job->layers.items[i].kept : k == 0 ? 8 : 4;
         ZQ_TRY(add_candidate(job, "uniform", bits, ZQ_WEIGHT_MINMAX));
         bytes[k] = job->candidates[job->n_candidates - 1].bytes;
         drop_last_candidate(job);
@@ -244,34 +245,37 @@ static zq_status find_limit(zq_job *job, int *bits) {
 
 static bool everything_fits_at_8(const zq_job *job) {
     uint64_t bytes = job->cost.fixed;
-    for (int i = 0; i < job->layers.n; i++)
+    for (int i = 0; i < job->layers.n; i++) {
+        if (zq_rules_at_most(&job->rules, &job->layers.items[i], 8) < 8)
+            return false;
         bytes += zq_layer_bytes(&job->layers.items[i], 8);
+    }
     return bytes <= job->limit_bytes;
 }
 
 static zq_status measure_sensitivity(zq_job *job, const zq_images *images) {
     const zq_weight_spec spec = weight_spec(job, ZQ_WEIGHT_MSE);
     ZQ_TRY(zq_job_begin_stage(job, "sensitivity"));
-    ZQ_TRY(zq_sensitivity_measure(job->graph, &job->layers, images, N_WIDTHS, widths, &spec, on_step, job,
-                                  &job->sensitivity, &job->error));
+    ZQ_TRY(zq_sensitivity_measure(job->graph, &job->layers, images, job->rules.n_widths, job->rules.widths,
+                                  &spec, on_step, job, &job->sensitivity, &job->error));
     return zq_job_end_stage(job);
 }
 
 static zq_status find_frontier(zq_job *job) {
-    const int n_layers = job->layers.n;
-    uint64_t *bytes = zq_alloc((size_t)n_layers * N_WIDTHS, sizeof *bytes);
-    double *omega = zq_memdup(job->sensitivity.omega, (size_t)n_layers * N_WIDTHS * sizeof *omega);
+    const int n_layers = job->layers.n, n_widths = job->rules.n_widths;
+    uint64_t *bytes = zq_alloc((size_t)n_layers * (size_t)n_widths, sizeof *bytes);
+    double *omega = zq_memdup(job->sensitivity.omega, (size_t)n_layers * (size_t)n_widths * sizeof *omega);
     zq_status status = bytes == NULL || omega == NULL ? zq_fail_memory(&job->error) : ZQ_OK;
     for (int i = 0; status == ZQ_OK && i < n_layers; i++)
-        for (int k = 0; k < N_WIDTHS; k++) {
+        for (int k = 0; k < n_widths; k++) {
             const zq_layer *layer = &job->layers.items[i];
-            bytes[i * N_WIDTHS + k] =
-                zq_layer_bytes(layer, widths[k]) + (widths[k] < 8 ? job->cost.narrow : 0);
-            if (layer->affine && widths[k] < 8)
-                omega[i * N_WIDTHS + k] = -1;
+            const int width = job->rules.widths[k];
+            bytes[i * n_widths + k] = zq_layer_bytes(layer, width) + (width < 8 ? job->cost.narrow : 0);
+            if (!zq_rules_allow(&job->rules, layer, k))
+                omega[i * n_widths + k] = -1;
         }
     if (status == ZQ_OK)
-        status = zq_allocate(n_layers, N_WIDTHS, bytes, omega, 0, &job->frontier, &job->error);
+        status = zq_allocate(n_layers, n_widths, bytes, omega, 0, &job->frontier, &job->error);
     zq_free(bytes);
     zq_free(omega);
     return status;
@@ -279,11 +283,11 @@ static zq_status find_frontier(zq_job *job) {
 
 static zq_status refuse_limit(zq_job *job) {
     const uint64_t least = job->cost.fixed + (job->frontier.n_points > 0 ? job->frontier.points[0].bytes : 0);
-    return zq_fail(
-        &job->error, ZQ_ERR_LIMIT,
-        "%s: the size %s means a file of at most %llu bytes, but with 2 bits in every layer it already takes "
-        "%llu; ask for more",
-        job->model_path, job->options.size, (unsigned long long)job->limit_bytes, (unsigned long long)least);
+    return zq_fail(&job->error, ZQ_ERR_LIMIT,
+                   "%s: the size %s means a file of at most %llu bytes, but with the fewest bits that every "
+                   "layer may have it already takes %llu; ask for more",
+                   job->model_path, job->options.size, (unsigned long long)job->limit_bytes,
+                   (unsigned long long)least);
 }
 
 /* The best point of the frontier whose file, really packed, keeps the limit. */
@@ -294,7 +298,8 @@ static zq_status add_pareto_candidate(zq_job *job, int *bits, zq_weight_range ra
         if (point < 0)
             return refuse_limit(job);
         for (int i = 0; i < job->layers.n; i++)
-            bits[i] = widths[job->frontier.choice[(size_t)point * (size_t)job->layers.n + (size_t)i]];
+            bits[i] =
+                job->rules.widths[job->frontier.choice[(size_t)point * (size_t)job->layers.n + (size_t)i]];
         ZQ_TRY(add_candidate(job, "pareto", bits, range));
         const uint64_t bytes = job->candidates[job->n_candidates - 1].bytes;
         if (bytes <= job->limit_bytes)

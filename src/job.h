@@ -4,6 +4,7 @@
 #ifndef ZQ_JOB_H
 #define ZQ_JOB_H
 
+#include "quant/rules.h"
 #include "report/record.h"
 
 enum { ZQ_MAX_CANDIDATES = 6 };
@@ -15,6 +16,7 @@ struct zq_job {
     zq_graph *graph;
     zq_simplify_counts bn;
     zq_layers layers;
+    zq_rules rules;
     zq_placement *placements;
     zq_box box;
     zq_images images;

@@ -71,6 +71,7 @@ static zq_status open_model(zq_job *job, const char *path) {
     ZQ_TRY(zq_simplify(job->graph, &job->bn, err));
     ZQ_TRY(zq_layers_find(job->graph, &job->layers, err));
     ZQ_TRY(check_input(job));
+    ZQ_TRY(zq_rules_apply(&job->options, job->graph, &job->layers, &job->rules, err));
     ZQ_TRY(check_outputs(job));
     ZQ_TRY(preview_placement(job));
     ZQ_TRY(zq_job_end_stage(job));

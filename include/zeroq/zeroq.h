@@ -75,6 +75,12 @@ typedef enum zq_range_method { ZQ_RANGE_MSE, ZQ_RANGE_MINMAX, ZQ_RANGE_PERCENTIL
 typedef struct zq_options {
     const char *size; /* size target: "w8" (default), "w6", "w4", "w3", "w2", "1.5MB", "800KB", "25%" (of the
                          FP32 file) */
+    const char *bits; /* widths to choose from, such as "4,8"; NULL: "2,4,8" */
+    const char *const *keep;    /* [n_keep] "NAME=BITS": layers that have that width whatever the size */
+    const char *const *exclude; /* [n_exclude] names of layers that stay FP32 */
+    int n_keep, n_exclude;
+    int keep_first_last; /* not 0: the first and the last layer keep 8 bits, unless named in keep or exclude
+                          */
     const char *input_shapes; /* "NAME=1,3,224,224[;NAME=...]": fixes free dimensions; NULL: as in the file */
     zq_recipe recipe;         /* how images are made */
     int n_images;             /* distilled images; 0: 32 */
@@ -112,7 +118,7 @@ typedef struct zq_summary {
 } zq_summary;
 
 /* A new job (owned by the caller; free with zq_job_drop), or NULL when out of memory. options is copied;
- * NULL: the defaults. Strings in options must live as long as the job. */
+ * NULL: the defaults. Strings and lists in options must live as long as the job. */
 ZQ_API zq_job *zq_job_new(const zq_options *options);
 ZQ_API void zq_job_drop(zq_job *job); /* NULL is allowed */
 

@@ -232,7 +232,10 @@ static bool copy_value(zq_value *value, const zq_value *from) {
 }
 
 static bool copy_node(zq_node *node, const zq_node *from) {
-    *node = (zq_node){.op = from->op, .n_inputs = from->n_inputs, .n_outputs = from->n_outputs};
+    *node = (zq_node){.op = from->op,
+                      .n_inputs = from->n_inputs,
+                      .n_outputs = from->n_outputs,
+                      .keeps_float = from->keeps_float};
     node->name = zq_strdup(from->name);
     node->inputs = zq_memdup(from->inputs, (size_t)from->n_inputs * sizeof(int));
     node->outputs = zq_memdup(from->outputs, (size_t)from->n_outputs * sizeof(int));

@@ -58,7 +58,8 @@ typedef struct zq_node {
     int *outputs; /* value indices; -1: not wanted */
     int n_attrs;
     zq_attr *attrs;
-    void *params; /* owned, op->params_bytes; from op->parse */
+    void *params;     /* owned, op->params_bytes; from op->parse */
+    bool keeps_float; /* the user wants it as it is: quantization leaves it out */
 } zq_node;
 
 typedef struct zq_graph {

@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+enum { AFFINE_BITS = 8 };
+
 static bool is_op(const zq_node *node, const char *name) {
     return strcmp(node->op->name, name) == 0;
 }
@@ -100,7 +102,9 @@ static zq_status layer_new(const zq_graph *graph, const zq_node *node, int weigh
                         .axis = axis,
                         .n_channels = shape->dims[axis],
                         .per_channel = zq_shape_count(shape) / shape->dims[axis]};
-    return find_affine(node, shape, &layer->affine, err);
+    ZQ_TRY(find_affine(node, shape, &layer->affine, err));
+    layer->kept = layer->affine ? AFFINE_BITS : 0;
+    return ZQ_OK;
 }
 
 static zq_status layer_add_node(const zq_graph *graph, int node, zq_layer *layer, zq_error *err) {
@@ -164,6 +168,17 @@ void zq_layers_clear(zq_layers *layers) {
         zq_free(layers->items[i].nodes);
     zq_free(layers->items);
     *layers = (zq_layers){0};
+}
+
+void zq_layers_drop_float(const zq_graph *graph, zq_layers *layers) {
+    int n = 0;
+    for (int i = 0; i < layers->n; i++) {
+        if (graph->nodes[layers->items[i].nodes[0]].keeps_float)
+            zq_free(layers->items[i].nodes);
+        else
+            layers->items[n++] = layers->items[i];
+    }
+    layers->n = n;
 }
 
 /* The constant as [n_outer, n_channels, n_inner]. */

@@ -16,7 +16,8 @@ typedef struct zq_layer {
                  MatMul */
     int64_t n_channels, per_channel;
     double macs; /* of one image, all nodes together */
-    bool affine; /* a depthwise 1x1 convolution: exact at any width, kept at 8 bits */
+    bool affine; /* a depthwise 1x1 convolution: exact with 8 bits, which it keeps */
+    int kept;    /* the width that it has to have; 0: any */
 } zq_layer;
 
 typedef struct zq_layers {
@@ -26,6 +27,9 @@ typedef struct zq_layers {
 
 zq_status zq_layers_find(zq_graph *graph, zq_layers *layers_out, zq_error *err);
 void zq_layers_clear(zq_layers *layers);
+
+/* Takes out layers whose nodes keep float weights (zq_node.keeps_float). */
+void zq_layers_drop_float(const zq_graph *graph, zq_layers *layers);
 
 /* Weights of a layer with the output channel first, [n_channels, per_channel], and back to the layout of the
  * constant. */

@@ -27,8 +27,8 @@ static bool is_runtime_float(const zq_graph *graph, int value) {
 }
 
 static bool is_weighted(const zq_graph *graph, const zq_node *node) {
-    return (node->op->traits & ZQ_OP_WEIGHTED) != 0 && node->n_inputs > 1 && node->inputs[1] >= 0 &&
-           graph->values[node->inputs[1]].constant != NULL;
+    return !node->keeps_float && (node->op->traits & ZQ_OP_WEIGHTED) != 0 && node->n_inputs > 1 &&
+           node->inputs[1] >= 0 && graph->values[node->inputs[1]].constant != NULL;
 }
 
 static bool reads_constant_operand(const zq_graph *graph, const zq_node *node) {
@@ -64,11 +64,21 @@ static void find_upstream(zq_placing *placing, bool *wanted /* [n_values] */) {
     }
 }
 
+/* An activation function behind a layer that stays float goes with it. */
+static bool is_excluded(const zq_graph *graph, const zq_node *node) {
+    const int producer =
+        node->n_inputs > 0 && node->inputs[0] >= 0 ? graph->values[node->inputs[0]].producer : -1;
+    return node->keeps_float ||
+           ((node->op->traits & ZQ_OP_UNARY) != 0 && producer >= 0 && graph->nodes[producer].keeps_float);
+}
+
 static void find_integer_nodes(zq_placing *placing) {
     const zq_graph *graph = placing->graph;
     for (int n = 0; n < graph->n_nodes; n++) {
         const zq_node *node = &graph->nodes[n];
         const bool arithmetic = (node->op->traits & ZQ_OP_BROADCAST) != 0;
+        if (is_excluded(graph, node))
+            continue;
         if (is_weighted(graph, node))
             placing->integer[n] = true;
         else if (placing->feeds_weighted[n] && (node->op->traits & ZQ_OP_INTEGER) != 0)
@@ -182,6 +192,8 @@ const char *zq_placement_text(zq_placement placement) {
         return "float: ONNX Runtime has no integer kernel for this operator";
     case ZQ_PLACED_OPERAND:
         return "float: one operand is a float constant";
+    case ZQ_PLACED_EXCLUDED:
+        return "float: excluded";
     }
     return "";
 }
@@ -189,6 +201,8 @@ const char *zq_placement_text(zq_placement placement) {
 static zq_placement placement_of(const zq_placing *placing, int n) {
     if (placing->integer[n])
         return ZQ_PLACED_INTEGER;
+    if (is_excluded(placing->graph, &placing->graph->nodes[n]))
+        return ZQ_PLACED_EXCLUDED;
     if (!placing->feeds_weighted[n])
         return ZQ_PLACED_TAIL;
     return (placing->graph->nodes[n].op->traits & ZQ_OP_INTEGER) != 0 ? ZQ_PLACED_OPERAND

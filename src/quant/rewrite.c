@@ -315,6 +315,9 @@ zq_status zq_rewrite(const zq_graph *graph, const zq_layers *layers, const zq_ac
     zq_status status = ZQ_OK;
     for (int i = 0; status == ZQ_OK && i < layers->n; i++)
         status = quantize_layer(copy, &layers->items[i], &weights[i], activations, graph, err);
+    for (int n = 0; status == ZQ_OK && n < graph->n_nodes; n++)
+        if (graph->nodes[n].keeps_float && activations[graph->nodes[n].inputs[0]].used)
+            status = zq_float_node_protect(copy, n, err);
     for (int v = 0; status == ZQ_OK && v < graph->n_values; v++)
         if (graph->values[v].constant == NULL && activations[v].used)
             status = quantize_value(copy, v, &activations[v], err);

@@ -13,6 +13,7 @@ typedef enum zq_placement {
     ZQ_PLACED_TAIL,      /* float: nothing weighted lies behind it */
     ZQ_PLACED_NO_KERNEL, /* float: ONNX Runtime has no integer kernel for it */
     ZQ_PLACED_OPERAND,   /* float: one operand is a float constant */
+    ZQ_PLACED_EXCLUDED,  /* float: the user wants it so */
 } zq_placement;
 
 const char *zq_placement_text(zq_placement placement); /* a few words for people */
@@ -33,6 +34,9 @@ void zq_bias_scale_floor(const zq_graph *graph, const zq_layer *layer, const zq_
  * integers. Returns buffer. */
 enum { ZQ_WEIGHT_NAME = 32 };
 char *zq_rewrite_weight_name(const zq_layer *layer, char buffer[ZQ_WEIGHT_NAME]);
+
+/* Node n, which stays float, is changed so that ONNX Runtime leaves it float. [float_node.c] */
+zq_status zq_float_node_protect(zq_graph *graph, int n, zq_error *err);
 
 /* A new graph (owned by the caller) with Q/DQ. weights: [layers->n]. Names of values and nodes of the
  * original stay. */

@@ -45,25 +45,26 @@ static double sum_bytes(const zq_layers *layers, double bits) {
     double sum = 0;
     for (int i = 0; i < layers->n; i++) {
         const zq_layer *layer = &layers->items[i];
-        sum += layer->affine ? (double)zq_layer_bytes(layer, 8)
-                             : ceil((double)layer->n_channels * (double)layer->per_channel * bits / 8);
+        sum += layer->kept != 0 ? (double)zq_layer_bytes(layer, layer->kept)
+                                : ceil((double)layer->n_channels * (double)layer->per_channel * bits / 8);
     }
     return sum;
 }
 
-static int count_narrow(const zq_layers *layers) {
+/* Layers of less than 8 bits where `bits` are everywhere. */
+static int count_narrow(const zq_layers *layers, double bits) {
     int n = 0;
     for (int i = 0; i < layers->n; i++)
-        n += !layers->items[i].affine;
+        n += (layers->items[i].kept != 0 ? layers->items[i].kept : bits) < 8;
     return n;
 }
 
 zq_file_cost zq_file_cost_from(const zq_layers *layers, uint64_t bytes_uniform8, uint64_t bytes_uniform4) {
-    const double fixed = (double)bytes_uniform8 - sum_bytes(layers, 8);
-    const double casts = (double)bytes_uniform4 - sum_bytes(layers, 4) - fixed;
-    const int n_narrow = count_narrow(layers);
-    return (zq_file_cost){.fixed = (uint64_t)fmax(0, fixed),
-                          .narrow = n_narrow > 0 ? (uint64_t)fmax(0, ceil(casts / n_narrow)) : 0};
+    const double rest8 = (double)bytes_uniform8 - sum_bytes(layers, 8);
+    const double rest4 = (double)bytes_uniform4 - sum_bytes(layers, 4);
+    const int n_narrow8 = count_narrow(layers, 8), n_more = count_narrow(layers, 4) - n_narrow8;
+    const double narrow = n_more > 0 ? fmax(0, ceil((rest4 - rest8) / n_more)) : 0;
+    return (zq_file_cost){.fixed = (uint64_t)fmax(0, rest8 - narrow * n_narrow8), .narrow = (uint64_t)narrow};
 }
 
 uint64_t zq_target_limit(const zq_target *target, const zq_layers *layers, const zq_file_cost *cost,
@@ -71,7 +72,7 @@ uint64_t zq_target_limit(const zq_target *target, const zq_layers *layers, const
     switch (target->kind) {
     case ZQ_TARGET_BITS:
         return cost->fixed + (uint64_t)sum_bytes(layers, target->value) +
-               (target->value < 8 ? cost->narrow * (uint64_t)count_narrow(layers) : 0);
+               cost->narrow * (uint64_t)count_narrow(layers, target->value);
     case ZQ_TARGET_BYTES:
         return (uint64_t)fmin(target->value, 1e18);
     case ZQ_TARGET_SHARE:

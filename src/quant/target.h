@@ -6,7 +6,7 @@
 #include "quant/layers.h"
 
 typedef enum zq_target_kind {
-    ZQ_TARGET_BITS,  /* no larger than with so many bits everywhere */
+    ZQ_TARGET_BITS,  /* no larger than with so many bits in every layer that keeps no width */
     ZQ_TARGET_BYTES, /* no larger than so many bytes */
     ZQ_TARGET_SHARE, /* no larger than this share of the FP32 file */
 } zq_target_kind;
@@ -23,7 +23,8 @@ zq_status zq_target_parse(const char *text, zq_target *out, zq_error *err);
 uint64_t zq_layer_bytes(const zq_layer *layer, int bits);
 
 /* What decides a file's size: bytes(file) = fixed + sum over layers of zq_layer_bytes + narrow for each layer
- * below 8 bits. Taken from two files that were really packed, uniform 8 and uniform 4 bits. */
+ * below 8 bits. Taken from two files that were really packed, with 8 and with 4 bits in all layers that keep
+ * no width. */
 typedef struct zq_file_cost {
     uint64_t fixed;
     uint64_t narrow; /* the Cast of a 4- or 2-bit constant */

@@ -9,7 +9,7 @@ try quantize
 try quantize tiny.onnx
 try quantize tiny.onnx no_bn.onnx -o out.onnx
 try quantize tiny.onnx -o
-try quantize tiny.onnx -o out.onnx --bits 4
+try quantize tiny.onnx -o out.onnx --widths 4
 try inspect tiny.onnx -o out.onnx
 try quantize tiny.onnx -o out.onnx --threads 0
 try quantize tiny.onnx -o out.onnx --threads=two

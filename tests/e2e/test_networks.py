@@ -184,14 +184,32 @@ def check_repeatable(case):
     assert again.read_bytes() != case.quantized.read_bytes(), "the same file with another seed"
 
 
+def check_controls(case, pixels, what):
+    """A layer in the middle stays float in ONNX Runtime too, the ends have 8 bits, the others 4 or 8."""
+    layers = [layer["name"] for layer in case.report["layers"] if not layer["affine"]]
+    excluded = layers[len(layers) // 2]
+    controlled = Case((case.zeroq, case.tool, case.model), case.folder, case.size)
+    controlled.quantized, controlled.report_path = case.folder / "kept.q.onnx", case.folder / "kept.json"
+    controlled.quantize(controlled.quantized, "--json", controlled.report_path, "--exclude", excluded,
+                        "--keep-first-last", "--bits", "4,8")
+    bits = {layer["name"]: layer["bits"] for layer in controlled.report["layers"]}
+    assert excluded not in bits, f"{excluded} has {bits[excluded]} bits"
+    assert bits[layers[0]] == bits[layers[-1]] == 8, f"{bits[layers[0]]} and {bits[layers[-1]]} bits at the ends"
+    assert set(bits.values()) <= {4, 8}, f"widths are {set(bits.values())}"
+    stayed = [name for _, name in integers.survey(controlled.quantized)[1]]
+    assert any(name.endswith(excluded) for name in stayed), f"{excluded} runs on integers"
+    return f"{excluded} excluded: {check_simulation(controlled, pixels, what)}"
+
+
 # ---- running them
 
 def run_case(case, pixels):
     """-> number of failures"""
     checks = [check_quantizes, check_valid, check_interface, check_loads, check_integers, check_size, check_choice,
               check_report, lambda case: check_simulation(case, *pixels), check_repeatable]
+    checks += [lambda case: check_controls(case, *pixels)] if case.size == "w4" else []
     names = ["quantizes", "valid", "interface", "loads", "integers", "size", "choice", "report", "simulation",
-             "repeatable"]
+             "repeatable", "controls"]
     failures = 0
     for name, check in zip(names, checks):
         try:
