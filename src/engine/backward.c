@@ -101,6 +101,10 @@ static zq_status check_seed(const zq_plan *plan, const zq_plan_seed *seed, zq_er
     if (slot->data == NULL || slot->dtype != ZQ_F32)
         return zq_fail(err, ZQ_ERR_INTERNAL, "a gradient enters at value '%s', which isn't kept as float",
                        name);
+    if (seed->dense == NULL && !slot->kept)
+        return zq_fail(err, ZQ_ERR_INTERNAL,
+                       "a gradient that depends on value '%s' enters there, but the plan doesn't keep it",
+                       name);
     if (slot->seed != NULL)
         return zq_fail(err, ZQ_ERR_INTERNAL, "two gradients enter at value '%s'; add them first", name);
     return ZQ_OK;

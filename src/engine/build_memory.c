@@ -16,6 +16,24 @@ static int end_time(const zq_plan *plan) {
     return 2 * plan->n_steps + 1;
 }
 
+/* What is readable after forward: what the caller may ask for, and what backward passes read. There may be
+ * several of these after one forward, so it stays to the end. */
+static void keep_values(zq_plan *plan) {
+    const zq_graph *graph = plan->graph;
+    for (int value = 0; value < graph->n_values; value++)
+        plan->slots[value].kept = plan->options.keep_values || zq_graph_is_output(graph, value) ||
+                                  (plan->options.gradient && graph->values[value].stats != NULL);
+    for (int i = 0; i < graph->n_inputs; i++)
+        plan->slots[graph->inputs[i]].kept = true;
+    for (int i = 0; i < plan->n_steps && plan->options.gradient; i++) {
+        const zq_step *step = &plan->steps[i];
+        for (int k = 0; k < step->n_in && !step->forgets_in; k++)
+            plan->slots[step->in[k]].kept = true;
+        for (int k = 0; k < step->n_out && !step->forgets_out; k++)
+            plan->slots[step->out[k]].kept = true;
+    }
+}
+
 static bool is_read_once(const zq_plan *plan, int step, int value) {
     int n = 0;
     for (int i = 0; i < plan->steps[step].n_in; i++)
@@ -25,14 +43,13 @@ static bool is_read_once(const zq_plan *plan, int step, int value) {
 
 /* out[0] takes over the memory of in[0] where nobody reads that any more. */
 static void share_values(zq_plan *plan) {
-    for (int i = 0; i < plan->n_steps && !plan->options.keep_values; i++) {
+    for (int i = 0; i < plan->n_steps; i++) {
         const zq_step *step = &plan->steps[i];
         if (!step->kind->in_place || step->n_in < 1)
             continue;
         const int in = step->in[0], out = step->out[0];
         zq_slot *from = &plan->slots[in], *to = &plan->slots[out];
-        const bool last_use =
-            from->reader_hi == i && from->writer >= 0 && !zq_graph_is_output(plan->graph, in);
+        const bool last_use = from->reader_hi == i && from->writer >= 0 && !from->kept;
         if (last_use && is_read_once(plan, i, in) && from->n == to->n)
             to->root = from->root;
     }
@@ -70,7 +87,7 @@ static void live_value(const zq_plan *plan, int value, bool is_input, zq_arena_b
         return; /* fused away */
     const int first = is_input ? 0 : forward_time(slot->writer);
     int last = slot->reader_hi >= 0 ? forward_time(slot->reader_hi) : first;
-    if (is_input || plan->options.keep_values || zq_graph_is_output(plan->graph, value))
+    if (slot->kept)
         last = end_time(plan);
     const size_t item =
         slot->dtype == ZQ_U8 || slot->dtype == ZQ_I8 ? sizeof(float) : zq_dtype_bytes(slot->dtype);
@@ -107,7 +124,8 @@ static void bind(zq_plan *plan, const zq_arena_block *blocks) {
 /* What statistics sum in: sums of each image and channel. */
 static zq_status allocate_sums(zq_plan *plan, zq_error *err) {
     size_t most = 0;
-    for (int value = 0; value < plan->graph->n_values && plan->options.keep_values; value++) {
+    const bool asked = plan->options.keep_values || plan->options.gradient;
+    for (int value = 0; value < plan->graph->n_values && asked; value++) {
         const zq_slot *slot = &plan->slots[value];
         const size_t n = slot->data != NULL ? (size_t)slot->images * (size_t)slot->channels : 0;
         most = n > most ? n : most;
@@ -123,6 +141,7 @@ zq_status zq_build_memory(zq_plan *plan, zq_error *err) {
     zq_status status = ZQ_OK;
     if (blocks == NULL)
         return zq_fail_memory(err);
+    keep_values(plan);
     share_values(plan);
     if (plan->options.gradient)
         share_gradients(plan);

@@ -15,6 +15,7 @@ static zq_status match(zq_plan *plan, int at, zq_step *step, zq_error *err) {
     if (state == NULL)
         return zq_fail_memory(err);
     *state = clamp;
+    step->forgets_out = true;
     return ZQ_OK;
 }
 

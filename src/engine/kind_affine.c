@@ -69,6 +69,8 @@ static zq_status match(zq_plan *plan, int at, zq_step *step, zq_error *err) {
     if (state == NULL)
         return zq_fail_memory(err);
     *state = found;
+    step->forgets_in = found.clamps;
+    step->forgets_out = !found.clamps;
     snprintf(step->kernel, sizeof step->kernel, "Conv affine%s loop", found.clamps ? "+clamp" : "");
     return ZQ_OK;
 }

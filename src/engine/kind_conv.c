@@ -144,6 +144,8 @@ static zq_status match(zq_plan *plan, int at, zq_step *step, zq_error *err) {
     if (status != ZQ_OK)
         return status;
     name_kernel(plan, state, step);
+    step->forgets_in = true;
+    step->forgets_out = !relu;
     if (plan->options.gradient)
         step->scratch_bytes = plan->slots[step->in[0]].n * sizeof(float);
     return ZQ_OK;

@@ -70,6 +70,7 @@ static zq_status match(zq_plan *plan, int at, zq_step *step, zq_error *err) {
     if (state == NULL)
         return zq_fail_memory(err);
     *state = found;
+    step->forgets_in = step->forgets_out = true;
     return ZQ_OK;
 }
 

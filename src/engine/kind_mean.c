@@ -29,6 +29,7 @@ static zq_status match(zq_plan *plan, int at, zq_step *step, zq_error *err) {
         plan->slots[node->inputs[0]].shape.rank < 3 || plan->slots[node->inputs[0]].n == 0 ||
         !zq_rows_of(&plan->slots[node->inputs[0]], &rows))
         return ZQ_OK;
+    step->forgets_in = step->forgets_out = true;
     return zq_step_set(plan, step, &zq_kind_mean, at, 1, node->inputs, 1, node->outputs, err);
 }
 

@@ -318,6 +318,7 @@ static zq_status match(zq_plan *plan, int at, zq_step *step, zq_error *err) {
         step->kind = NULL;
         return ZQ_OK;
     }
+    step->forgets_in = step->forgets_out = true;
     const int n_in = is_op(node, "Concat") ? node->n_inputs : 1;
     return zq_step_set(plan, step, &zq_kind_move, at, n_in, source >= 0 ? &source : node->inputs,
                        node->n_outputs, node->outputs, err);

@@ -77,6 +77,8 @@ static zq_status match(zq_plan *plan, int at, zq_step *step, zq_error *err) {
     if (state == NULL)
         return zq_fail_memory(err);
     *state = found;
+    step->forgets_in = found.op == ADD || found.op == SUB;
+    step->forgets_out = true;
     return ZQ_OK;
 }
 

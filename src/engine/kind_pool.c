@@ -52,6 +52,7 @@ static zq_status match(zq_plan *plan, int at, zq_step *step, zq_error *err) {
     step->kind = &zq_kind_pool;
     ZQ_TRY(zq_step_set(plan, step, &zq_kind_pool, at, 1, node->inputs, 1, node->outputs, err));
     snprintf(step->kernel, sizeof step->kernel, "%s onednn %s", node->op->name, zq_dnn_pool_kernel(pool));
+    step->forgets_in = step->forgets_out = true;
     const size_t bytes = zq_dnn_pool_workspace_bytes(pool);
     if (bytes > 0)
         state->workspace = zq_plan_alloc(plan, bytes, 1);

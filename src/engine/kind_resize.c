@@ -83,6 +83,7 @@ static zq_status match(zq_plan *plan, int at, zq_step *step, zq_error *err) {
     resize_state *state = step->state = zq_alloc(1, sizeof *state);
     if (state == NULL)
         return zq_fail_memory(err);
+    step->forgets_in = step->forgets_out = true;
     for (int axis = 0; axis < 2; axis++) {
         state->in[axis] = plan->slots[node->inputs[0]].shape.dims[2 + axis];
         state->out[axis] = plan->slots[node->outputs[0]].shape.dims[2 + axis];

@@ -42,6 +42,8 @@ static zq_status match(zq_plan *plan, int at, zq_step *step, zq_error *err) {
     if (state == NULL)
         return zq_fail_memory(err);
     *state = found;
+    step->forgets_in = true;
+    step->forgets_out = !found.clamps;
     return ZQ_OK;
 }
 

@@ -26,6 +26,7 @@ typedef struct zq_slot {
     bool differentiable;      /* depends on graph input 0 through floats */
     int n_uses;               /* by nodes and as graph outputs */
     bool wanted;              /* a step or the caller reads it */
+    bool kept;                /* readable between forward and the next forward */
     int writer;               /* step; -1: none */
     int reader_lo, reader_hi; /* first and last step that reads it; -1: none */
     int root;                 /* the value whose memory it shares; itself: none */
@@ -42,9 +43,10 @@ typedef struct zq_step {
     int *in, *out; /* values; constants aren't listed; owned */
     void *state;   /* the kind's own, owned */
     size_t scratch_bytes;
-    char kernel[112];       /* for inspection */
-    double ms, backward_ms; /* of the last forward and backward */
-    bool disturbed;         /* its outputs stem from replaced weights */
+    bool forgets_in, forgets_out; /* backward reads no value of the inputs, of the outputs; seeds apart */
+    char kernel[112];             /* for inspection */
+    double ms, backward_ms;       /* of the last forward and backward */
+    bool disturbed;               /* its outputs stem from replaced weights */
 } zq_step;
 
 struct zq_step_kind {

@@ -35,9 +35,8 @@ void zq_plan_read(zq_plan *plan, int value, float *dst) {
 
 const float *zq_plan_peek(const zq_plan *plan, int value, size_t *n_out) {
     const zq_slot *slot = &plan->slots[value];
-    const bool kept = plan->options.keep_values || zq_graph_is_output(plan->graph, value);
     const bool is_float = slot->dtype == ZQ_F32 || slot->dtype == ZQ_U8 || slot->dtype == ZQ_I8;
-    if (slot->data == NULL || !kept || !is_float)
+    if (slot->data == NULL || !slot->kept || !is_float)
         return NULL;
     *n_out = slot->n;
     return slot->data;

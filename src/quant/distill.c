@@ -131,7 +131,7 @@ static zq_status plan_for(solver *solver, int64_t height, int64_t width, zq_erro
     solver->plan = NULL;
     solver->micro = choose_micro(solver, share);
     const zq_plan_options options = {
-        .n_images = solver->micro, .height = height, .width = width, .gradient = true, .keep_values = true};
+        .n_images = solver->micro, .height = height, .width = width, .gradient = true};
     return zq_plan_new(solver->graph, &options, &solver->plan, err);
 }
 

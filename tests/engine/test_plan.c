@@ -442,6 +442,54 @@ static void gradient_is_that_of_the_plain_operators(void **state) {
     assert_in_range(n_coarse, 0, N_NETWORKS / 20);
 }
 
+/* Convolutions with statistics and Relus between them: backward needs what carries statistics, no Relu's
+ * output and nothing of the pooling. */
+static network chain(uint64_t seed) {
+    network net = network_new(seed);
+    block x = {network_input(&net, 3, 12, 12), 3, 12, 12};
+    for (int i = 0; i < 4; i++) {
+        const conv_shape s = {
+            .c_in = x.c, .c_out = 8, .kernel = 3, .stride = 1, .pad = 1, .groups = 1, .statistics = true};
+        x.value = network_unary(&net, "Relu", network_conv(&net, x.value, &s));
+        x.c = 8;
+    }
+    x.value = network_unary(&net, "GlobalAveragePool", x.value);
+    assert_true(zq_graph_add_output(net.graph, x.value));
+    return net;
+}
+
+static void a_gradient_keeps_only_what_it_needs(void **state) {
+    (void)state;
+    network net = chain(1);
+    const zq_plan_options keep = {.n_images = N_IMAGES, .gradient = true, .keep_values = true};
+    zq_plan *all = new_plan(&net, &keep), *few = new_plan(&net, &fast_gradient);
+    const size_t n = count_of(all, net.graph->inputs[0]),
+                 value_bytes = N_IMAGES * 8 * 12 * 12 * sizeof(float);
+    float *expected = zq_alloc(n, sizeof *expected), *found = zq_alloc(n, sizeof *found);
+    zq_error err = {0};
+    run(all, &net);
+    run(few, &net);
+    for (int round = 0; round < 2; round++) { /* a backward pass leaves what the next one needs */
+        seeds s = random_seeds(&net, few);
+        check(&net, zq_plan_backward(all, s.n, s.items, expected, &err), &err);
+        check(&net, zq_plan_backward(few, s.n, s.items, found, &err), &err);
+        assert_memory_equal(found, expected, n * sizeof *found);
+        drop_seeds(&s);
+    }
+    assert_true(zq_plan_bytes(all) >= zq_plan_bytes(few) + 2 * value_bytes);
+    const int relu = net.graph->nodes[1].outputs[0];
+    const float numbers[8] = {0};
+    const zq_plan_seed seed = {.value = relu, .c1 = numbers, .c2 = numbers, .mean = numbers};
+    assert_null(zq_plan_peek(few, relu, &(size_t){0}));
+    assert_int_equal(zq_plan_backward(few, 1, &seed, found, &err), ZQ_ERR_INTERNAL);
+    assert_non_null(strstr(err.text, "doesn't keep it"));
+    zq_free(expected);
+    zq_free(found);
+    zq_plan_drop(all);
+    zq_plan_drop(few);
+    zq_graph_drop(net.graph);
+}
+
 /* ---- replaced weights */
 
 static bool is_weighted(const network *net, int node) {
@@ -609,6 +657,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(forward_is_that_of_the_plain_operators),
         cmocka_unit_test(gradient_is_that_of_the_plain_operators),
+        cmocka_unit_test(a_gradient_keeps_only_what_it_needs),
         cmocka_unit_test(replaced_weights_reach_their_images_in_any_order),
         cmocka_unit_test(statistics_are_those_of_the_channels),
         cmocka_unit_test(planning_survives_every_failed_allocation),
