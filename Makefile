@@ -49,11 +49,12 @@ DEMO = $(BUILD)/demo
 demo: all
 	@mkdir -p $(DEMO)
 	@$(BUILD)/zeroq quantize demo/resnet20-cifar10.onnx -o $(DEMO)/resnet20-cifar10.q.onnx --size $(DEMO_SIZE) \
-	    --json $(DEMO)/report.json --png $(DEMO)/images.png
+	    --report $(DEMO)/report.html --json $(DEMO)/report.json --png $(DEMO)/images.png
 	@echo
 	@echo "$(DEMO)/resnet20-cifar10.q.onnx   the quantized network, for ONNX Runtime 1.24 or newer"
 	@echo "$(DEMO)/images.png                the distilled images it was calibrated with"
-	@echo "$(DEMO)/report.json               everything that was measured"
+	@echo "$(DEMO)/report.html               everything that was measured, on a page for your browser"
+	@echo "$(DEMO)/report.json               the same for programs"
 
 # Networks to measure; the demo network and those beside the project by default
 MODELS ?= demo/resnet20-cifar10.onnx $(wildcard $(addprefix ../shared/models/,resnet20.onnx menet-108-g3.onnx tiny-darknet.onnx))

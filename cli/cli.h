@@ -16,6 +16,7 @@ typedef struct cli_arguments {
     const char *output; /* -o; NULL: not given */
     const char *json;
     const char *png;
+    const char *report;
     bool quiet;
     bool plan, gradient; /* inspect: time the engine's steps, with gradient */
     int plan_images;
@@ -50,6 +51,9 @@ zq_status cli_check_outputs(zq_job *job, const cli_arguments *arguments);
 
 void cli_print_help(const cli_command *command);
 void cli_print_overview(void);
+
+/* The command as a shell would take it again; free(). NULL when out of memory. */
+char *cli_command_line(int argc, char **argv);
 
 /* Progress on one line of a terminal, rewritten in place; nothing at all when stderr is none. */
 int cli_progress(void *user, const char *stage, double done);

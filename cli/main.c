@@ -88,5 +88,9 @@ int main(int argc, char **argv) {
         cli_print_help(command);
         return ZQ_OK;
     }
-    return run(command, &arguments);
+    char *line = cli_command_line(argc, argv);
+    arguments.options.command = line;
+    const int status = run(command, &arguments);
+    free(line);
+    return status;
 }

@@ -41,6 +41,11 @@ static bool set_json(cli_arguments *a, const char *text) {
     return text[0] != '\0';
 }
 
+static bool set_report(cli_arguments *a, const char *text) {
+    a->report = text;
+    return text[0] != '\0';
+}
+
 static bool set_png(cli_arguments *a, const char *text) {
     a->png = text;
     return text[0] != '\0';
@@ -203,6 +208,8 @@ static const cli_option options[] = {
      "8 bits in the first and the last layer, unless --keep or --exclude names them"},
     {"--exclude", NULL, "NAME", CLI_QUANTIZE, add_exclude, "a layer that stays FP32 (up to 1000 times)"},
     {"--png", NULL, "FILE", CLI_PICTURE, set_png, "a contact sheet of the distilled images"},
+    {"--report", NULL, "FILE", CLI_QUANTIZE, set_report,
+     "a page of HTML that shows what was measured: report.html"},
     {"--json", NULL, "FILE", CLI_ALL, set_json, "everything that was measured, as JSON"},
     {"--num-images", NULL, "N", CLI_IMAGES, set_images, "distilled images (default 32)"},
     {"--steps", NULL, "N", CLI_IMAGES, set_steps,
@@ -271,8 +278,14 @@ static bool apply_option(const cli_command *command, const cli_option *option, i
     return false;
 }
 
-static bool same_text(const char *a, const char *b) {
-    return a != NULL && b != NULL && strcmp(a, b) == 0;
+/* Whether two of the files to be written are one. */
+static bool outputs_collide(const cli_arguments *arguments) {
+    const char *const paths[] = {arguments->output, arguments->png, arguments->json, arguments->report};
+    for (int a = 0; a < 4; a++)
+        for (int b = 0; b < a; b++)
+            if (paths[a] != NULL && paths[b] != NULL && strcmp(paths[a], paths[b]) == 0)
+                return true;
+    return false;
 }
 
 /* A mean without a std divides by 1, a std without a mean subtracts 0; both need to know the largest pixel.
@@ -287,8 +300,7 @@ static bool complete(const cli_command *command, cli_arguments *arguments) {
         fprintf(stderr, "zeroq: no output given; usage: %s\n", command->usage);
         return false;
     }
-    if (same_text(arguments->output, arguments->json) || same_text(arguments->output, arguments->png) ||
-        same_text(arguments->json, arguments->png)) {
+    if (outputs_collide(arguments)) {
         fprintf(stderr, "zeroq: two outputs would go to one file; give each its own\n");
         return false;
     }
@@ -301,9 +313,9 @@ static bool complete(const cli_command *command, cli_arguments *arguments) {
 }
 
 zq_status cli_check_outputs(zq_job *job, const cli_arguments *arguments) {
-    const char *const paths[] = {arguments->output, arguments->png, arguments->json};
+    const char *const paths[] = {arguments->output, arguments->png, arguments->json, arguments->report};
     zq_status status = ZQ_OK;
-    for (int i = 0; i < 3 && status == ZQ_OK; i++)
+    for (int i = 0; i < 4 && status == ZQ_OK; i++)
         if (paths[i] != NULL)
             status = zq_job_check_path(job, paths[i]);
     return status;

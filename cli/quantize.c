@@ -96,6 +96,8 @@ static zq_status run(zq_job *job, const cli_arguments *arguments) {
         status = zq_job_quantize(job, arguments->output);
     if (status == ZQ_OK && arguments->png != NULL)
         status = zq_job_write_sheet(job, arguments->png);
+    if (status == ZQ_OK && arguments->report != NULL)
+        status = zq_job_write_report(job, arguments->report);
     cli_progress_clear();
     if (status == ZQ_OK && !arguments->quiet)
         print_summary(job, arguments->output);

@@ -71,8 +71,10 @@ static void forget_results(zq_job *job) {
     zq_sensitivity_clear(&job->sensitivity);
     zq_frontier_clear(&job->frontier);
     zq_free(job->activations);
+    zq_free(job->seen);
     zq_free(job->output_path);
     job->activations = NULL;
+    job->seen = NULL;
     job->output_path = NULL;
     job->n_candidates = 0;
     job->predicted = (zq_damage){0};
@@ -150,10 +152,11 @@ static zq_share share_images(const zq_images *images, int64_t batch) {
 static zq_status calibrate(zq_job *job) {
     ZQ_TRY(zq_job_begin_stage(job, "calibrate"));
     job->activations = zq_alloc((size_t)job->graph->n_values, sizeof *job->activations);
-    if (job->activations == NULL)
+    job->seen = zq_alloc((size_t)job->graph->n_values, sizeof *job->seen);
+    if (job->activations == NULL || job->seen == NULL)
         return zq_fail_memory(&job->error);
     ZQ_TRY(zq_calibrate(job->graph, &job->images, &job->box, job->options.activations,
-                        job->options.percentile, ACTIVATION_BITS, job->activations, &job->error));
+                        job->options.percentile, ACTIVATION_BITS, job->activations, job->seen, &job->error));
     ZQ_TRY(zq_place(job->graph, job->activations, NULL, &job->error));
     return zq_job_end_stage(job);
 }

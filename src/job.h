@@ -21,6 +21,7 @@ struct zq_job {
     zq_box box;
     zq_images images;
     zq_activation *activations;
+    zq_density *seen;
     zq_target target;
     zq_file_cost cost;
     uint64_t limit_bytes;

@@ -2,6 +2,7 @@
 /* What a job has to tell. */
 #include "base/file.h"
 #include "job.h"
+#include "report/html.h"
 #include "report/report.h"
 
 #include <stdlib.h>
@@ -65,6 +66,7 @@ static zq_record make_record(const zq_job *job) {
                         .box = job->box.lo != NULL ? &job->box : NULL,
                         .images = job->images.data != NULL ? &job->images : NULL,
                         .activations = job->activations,
+                        .seen = job->seen,
                         .sensitivity = job->sensitivity.omega != NULL ? &job->sensitivity : NULL,
                         .frontier = job->frontier.n_points > 0 ? &job->frontier : NULL,
                         .cost = &job->cost,
@@ -96,4 +98,13 @@ zq_status zq_job_write_json(zq_job *job, const char *path) {
     const zq_status status = zq_file_write(path, text, strlen(text), &job->error);
     free(text);
     return status;
+}
+
+zq_status zq_job_write_report(zq_job *job, const char *path) {
+    ZQ_TRY(zq_job_check_path(job, path));
+    const zq_record record = make_record(job);
+    if (record.chosen == NULL)
+        return zq_fail(&job->error, ZQ_ERR_USAGE,
+                       "nothing has been quantized yet, so there is nothing to report");
+    return zq_html_write(path, &record, &job->error);
 }

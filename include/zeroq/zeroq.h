@@ -96,6 +96,7 @@ typedef struct zq_options {
     double percentile;           /* for ZQ_RANGE_PERCENTILE; default 99.99 */
     int n_threads;               /* 0: all cores this process may use */
     uint64_t seed;               /* default 0; same seed, build and machine: same bytes */
+    const char *command;         /* what the reports give as the command that made them; NULL: nothing */
     zq_progress progress;        /* NULL: none */
     void *progress_user;
 } zq_options;
@@ -150,7 +151,10 @@ ZQ_API zq_status zq_job_write_sheet(zq_job *job, const char *path);
 /* Everything measured so far as JSON (docs/report.md describes it). */
 ZQ_API zq_status zq_job_write_json(zq_job *job, const char *path);
 
-/* The same as text in memory: a NUL-terminated string that the caller frees with free(), or NULL when out of
+/* The same for people: a page of HTML that holds everything it shows. Needs a quantized model. */
+ZQ_API zq_status zq_job_write_report(zq_job *job, const char *path);
+
+/* The JSON as text in memory: a NUL-terminated string that the caller frees with free(), or NULL when out of
  * memory. */
 ZQ_API char *zq_job_json(zq_job *job);
 

@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "engine/plan.h"
 #include "graph/op.h"
+#include "quant/density.h"
 #include "quant/prior.h"
 
 #include <string.h>
@@ -157,9 +158,12 @@ static void weigh_by_reader(const zq_graph *graph, int value, zq_histogram *hist
 }
 
 zq_status zq_calibrate(zq_graph *graph, const zq_images *images, const zq_box *box, zq_range_method method,
-                       double percentile, int bits, zq_activation *activations, zq_error *err) {
+                       double percentile, int bits, zq_activation *activations, zq_density *densities,
+                       zq_error *err) {
     calibration c = {.graph = graph, .images = images};
     memset(activations, 0, (size_t)graph->n_values * sizeof *activations);
+    if (densities != NULL)
+        memset(densities, 0, (size_t)graph->n_values * sizeof *densities);
     zq_status status = calibration_new(&c, err);
     for (int64_t first = 0; status == ZQ_OK && first < images->shape.dims[0]; first += c.n_batch)
         status = run(&c, first, err);
@@ -173,6 +177,8 @@ zq_status zq_calibrate(zq_graph *graph, const zq_images *images, const zq_box *b
         if (c.histograms[v] == NULL || c.histograms[v]->n == 0)
             continue;
         float lo, hi;
+        if (densities != NULL)
+            zq_density_make(c.histograms[v], &densities[v]);
         if (method == ZQ_RANGE_MSE && zq_prior_add(graph, v, c.histograms[v], NULL) != ZQ_OK)
             out_of_memory = true;
         if (method == ZQ_RANGE_MSE)

@@ -29,10 +29,14 @@ void zq_histogram_merge(zq_histogram *histogram, zq_histogram *other, double wei
 void zq_histogram_range(const zq_histogram *histogram, zq_range_method method, double percentile, int bits,
                         float *lo, float *hi);
 
+typedef struct zq_density zq_density; /* quant/density.h */
+
 /* Ranges of all float values that are computed at run time. activations: [graph->n_values], written; used is
  * true where a range was found (a value that the engine fuses away has none). Graph input 0 gets the whole
- * box where one is given (NULL: none). bits: 2..8. */
+ * box where one is given (NULL: none). bits: 2..8. densities: [graph->n_values], what was seen; NULL: not
+ * wanted. */
 zq_status zq_calibrate(zq_graph *graph, const zq_images *images, const zq_box *box, zq_range_method method,
-                       double percentile, int bits, zq_activation *activations, zq_error *err);
+                       double percentile, int bits, zq_activation *activations, zq_density *densities,
+                       zq_error *err);
 
 #endif

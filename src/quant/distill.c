@@ -319,14 +319,22 @@ static zq_status make_images(solver *solver, zq_error *err) {
     return zq_fail(err, ZQ_ERR_USAGE, "unknown recipe %d", (int)solver->options->recipe);
 }
 
-/* The normalised residual of the finished images; 0 where no statistics are known. */
-static zq_status measure_residual(solver *solver, double *residual_out, zq_error *err) {
-    *residual_out = 0;
-    if (solver->matching.n_targets == 0)
+/* The normalised residual of the finished images, in all and by value; 0 where no statistics are known. */
+static zq_status measure_residual(solver *solver, zq_images *images, zq_error *err) {
+    const zq_matching *matching = &solver->matching;
+    images->residual = 0;
+    if (matching->n_targets == 0)
         return ZQ_OK;
     if (solver->plan == NULL)
         ZQ_TRY(plan_for(solver, solver->shape.dims[2], solver->shape.dims[3], err));
-    return evaluate(solver, ZQ_MATCH_RELATIVE, false, residual_out, err);
+    ZQ_TRY(evaluate(solver, ZQ_MATCH_RELATIVE, false, &images->residual, err));
+    images->matches = zq_alloc((size_t)matching->n_targets, sizeof *images->matches);
+    if (images->matches == NULL)
+        return zq_fail_memory(err);
+    for (; images->n_matches < matching->n_targets; images->n_matches++)
+        ZQ_TRY(zq_matching_describe(&matching->targets[images->n_matches],
+                                    &images->matches[images->n_matches], err));
+    return ZQ_OK;
 }
 
 zq_status zq_distill(zq_graph *graph, const zq_box *box, const zq_distill_options *options,
@@ -345,7 +353,7 @@ zq_status zq_distill(zq_graph *graph, const zq_box *box, const zq_distill_option
     if (status == ZQ_OK)
         status = make_images(&solver, err);
     if (status == ZQ_OK)
-        status = measure_residual(&solver, &images_out->residual, err);
+        status = measure_residual(&solver, images_out, err);
     if (status == ZQ_OK) {
         to_pixels(&solver);
         images_out->shape = solver.shape;
@@ -354,7 +362,8 @@ zq_status zq_distill(zq_graph *graph, const zq_box *box, const zq_distill_option
         images_out->n_steps = solver.n_steps;
         solver.pixels = NULL;
         solver.loss = NULL;
-    }
+    } else
+        zq_images_clear(images_out);
     solver_clear(&solver);
     return status;
 }
@@ -362,5 +371,6 @@ zq_status zq_distill(zq_graph *graph, const zq_box *box, const zq_distill_option
 void zq_images_clear(zq_images *images) {
     zq_free(images->data);
     zq_free(images->loss);
+    zq_free(images->matches);
     memset(images, 0, sizeof *images);
 }

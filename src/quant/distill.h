@@ -4,6 +4,7 @@
 #define ZQ_QUANT_DISTILL_H
 
 #include "graph/graph.h"
+#include "quant/match.h"
 
 /* The interval of valid normalised pixels, per input channel. */
 typedef struct zq_box {
@@ -28,6 +29,8 @@ typedef struct zq_images {
     double *loss;    /* [n_steps], owned; in the recipe's own units */
     double residual; /* at the end: mean over layers and channels of ((m - mu)/sigma)^2 + (s/sigma - 1)^2,
                         comparable across recipes (64 real images: 0.02 to 0.05) */
+    int n_matches;
+    zq_match *matches; /* [n_matches], owned: the same by value with statistics */
 } zq_images;
 
 /* called with (step, n_steps); non-zero cancels */

@@ -4,6 +4,7 @@
 #include "base/memory.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* A channel whose sigma is below this share of its layer's root mean square is nearly dead. */
@@ -142,5 +143,36 @@ zq_status zq_matching_evaluate(zq_matching *matching, zq_plan *plan, int64_t pla
         }
         ZQ_TRY(zq_plan_backward(plan, matching->n_targets, matching->seeds, d_pixels + b * batch_size, err));
     }
+    return ZQ_OK;
+}
+
+static int compare_floats(const void *a, const void *b) {
+    const float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+/* Sorts x. */
+static zq_spread spread_of(int64_t n, float *x) {
+    qsort(x, (size_t)n, sizeof *x, compare_floats);
+    return (zq_spread){.low = x[(n - 1) / 10], .middle = x[(n - 1) / 2], .high = x[n - 1 - (n - 1) / 10]};
+}
+
+zq_status zq_matching_describe(const zq_target *t, zq_match *match_out, zq_error *err) {
+    float *const mean = zq_alloc((size_t)t->n_channels, 2 * sizeof *mean);
+    if (mean == NULL)
+        return zq_fail_memory(err);
+    float *const std = mean + t->n_channels;
+    double residual = 0;
+    for (int64_t c = 0; c < t->n_channels; c++) {
+        mean[c] = (t->m[c] - t->mu[c]) / t->unit[c];
+        std[c] = 1 + (t->s[c] - t->sigma[c]) / t->unit[c];
+        residual += (double)mean[c] * mean[c] + (double)(std[c] - 1) * (std[c] - 1);
+    }
+    *match_out = (zq_match){.value = t->value,
+                            .n_channels = t->n_channels,
+                            .residual = residual / (double)t->n_channels,
+                            .mean = spread_of(t->n_channels, mean),
+                            .std = spread_of(t->n_channels, std)};
+    zq_free(mean);
     return ZQ_OK;
 }

@@ -11,6 +11,7 @@
 #define ZQ_QUANT_MATCHING_H
 
 #include "engine/plan.h"
+#include "quant/match.h"
 
 typedef struct zq_target {
     int value;
@@ -51,5 +52,8 @@ bool zq_matching_fits(const zq_matching *matching, const zq_plan *plan, int64_t 
 zq_status zq_matching_evaluate(zq_matching *matching, zq_plan *plan, int64_t plan_images,
                                zq_matching_loss loss, int64_t n_images, int64_t image_size,
                                const float *pixels, float *d_pixels, double *loss_out, zq_error *err);
+
+/* What the last evaluation with ZQ_MATCH_RELATIVE found for a target. */
+zq_status zq_matching_describe(const zq_target *target, zq_match *match_out, zq_error *err);
 
 #endif

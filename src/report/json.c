@@ -142,6 +142,17 @@ static json_t *frontier_json(const zq_record *record) {
     return list;
 }
 
+static json_t *uniform_json(const zq_record *record) {
+    json_t *list = json_array();
+    for (int k = 0; k < record->sensitivity->n_widths; k++) {
+        const zq_uniform uniform = zq_record_uniform(record, k);
+        json_array_append_new(list, json_pack("{s:i, s:I, s:o}", "width", uniform.bits, "bytes",
+                                              (json_int_t)uniform.bytes, "sensitivity",
+                                              number(uniform.sensitivity)));
+    }
+    return list;
+}
+
 static json_t *damage_json(const zq_damage *damage) {
     return json_pack("{s:o, s:o, s:o, s:o}", "kl", number(damage->kl), "kl_spread", number(damage->kl_spread),
                      "agreement", number(damage->agreement), "snr_db", number(damage->snr_db));
@@ -166,15 +177,38 @@ static json_t *candidates_json(const zq_record *record) {
 
 /* ---- images and ranges */
 
+static json_t *spread_json(const zq_spread *spread) {
+    return json_pack("[o, o, o]", number(spread->low), number(spread->middle), number(spread->high));
+}
+
+static json_t *statistics_json(const zq_record *record) {
+    json_t *list = json_array();
+    for (int i = 0; i < record->images->n_matches; i++) {
+        const zq_match *match = &record->images->matches[i];
+        json_array_append_new(
+            list,
+            json_pack("{s:o, s:I, s:o, s:o, s:o}", "name", text(record->graph->values[match->value].name),
+                      "channels", (json_int_t)match->n_channels, "residual", number(match->residual),
+                      "mean_error", spread_json(&match->mean), "deviation_ratio", spread_json(&match->std)));
+    }
+    return list;
+}
+
 static json_t *images_json(const zq_record *record) {
     static const char *const recipes[] = {"fast", "paper", "noise"};
     const zq_box *box = record->box;
     const zq_images *images = record->images;
-    return json_pack("{s:s, s:o, s:i, s:o, s:o, s:{s:b, s:o, s:o}}", "recipe",
+    return json_pack("{s:s, s:o, s:i, s:o, s:o, s:o, s:{s:b, s:o, s:o}}", "recipe",
                      recipes[record->options->recipe], "shape", dimensions(&images->shape, false), "steps",
                      images->n_steps, "loss", numbers(images->n_steps, images->loss), "residual",
-                     number(images->residual), "valid_pixels", "estimated", box->estimated, "lo",
-                     floats(box->n_channels, box->lo), "hi", floats(box->n_channels, box->hi));
+                     number(images->residual), "statistics", statistics_json(record), "valid_pixels",
+                     "estimated", box->estimated, "lo", floats(box->n_channels, box->lo), "hi",
+                     floats(box->n_channels, box->hi));
+}
+
+static json_t *density_json(const zq_density *density) {
+    return json_pack("{s:o, s:o, s:o, s:o}", "lo", number(density->lo), "hi", number(density->hi), "zeros",
+                     number(density->zeros), "histogram", floats(ZQ_DENSITY_BINS, density->share));
 }
 
 static json_t *activations_json(const zq_record *record) {
@@ -182,10 +216,10 @@ static json_t *activations_json(const zq_record *record) {
     for (int v = 0; v < record->graph->n_values; v++) {
         const zq_activation *activation = &record->activations[v];
         if (activation->used)
-            json_array_append_new(list, json_pack("{s:o, s:f, s:i, s:i}", "name",
-                                                  text(record->graph->values[v].name), "scale",
-                                                  (double)activation->scale, "zero_point",
-                                                  activation->zero_point, "levels", activation->q_max + 1));
+            json_array_append_new(
+                list, json_pack("{s:o, s:f, s:i, s:i, s:o}", "name", text(record->graph->values[v].name),
+                                "scale", (double)activation->scale, "zero_point", activation->zero_point,
+                                "levels", activation->q_max + 1, "seen", density_json(&record->seen[v])));
     }
     return list;
 }
@@ -239,14 +273,17 @@ char *zq_record_json(const zq_record *record) {
         json_object_set_new(json, "activations", activations_json(record));
     if (record->sensitivity != NULL)
         json_object_set_new(json, "sensitivity_widths", widths_json(record->sensitivity));
-    if (record->frontier != NULL)
+    if (record->frontier != NULL) {
         json_object_set_new(json, "frontier", frontier_json(record));
+        json_object_set_new(json, "uniform", uniform_json(record));
+    }
     if (record->chosen != NULL) {
         json_object_set_new(json, "limit_bytes", json_integer((json_int_t)record->limit_bytes));
         json_object_set_new(json, "candidates", candidates_json(record));
         json_object_set_new(json, "judged_on_images", json_integer(record->n_judge_images));
     }
     json_object_set_new(json, "output", text(record->output_path));
+    json_object_set_new(json, "command", text(record->options->command));
     json_object_set_new(json, "summary", summary_json(record));
     json_object_set_new(json, "stages", stages_json(record));
     char *result = json == NULL ? NULL : json_dumps(json, JSON_INDENT(1) | JSON_REAL_PRECISION(8));

@@ -6,6 +6,7 @@
 #include "passes/passes.h"
 #include "quant/allocate.h"
 #include "quant/candidate.h"
+#include "quant/density.h"
 #include "quant/distill.h"
 #include "quant/layers.h"
 #include "quant/rewrite.h"
@@ -30,6 +31,7 @@ typedef struct zq_record {
     const zq_box *box;
     const zq_images *images;
     const zq_activation *activations; /* [n_values] */
+    const zq_density *seen;           /* [n_values] */
     const zq_sensitivity *sensitivity;
     const zq_frontier *frontier; /* bytes are those of the layers */
     const zq_file_cost *cost;    /* what the rest of the file takes */
@@ -44,6 +46,16 @@ typedef struct zq_record {
     zq_stage_time stages[ZQ_MAX_STAGES];
     zq_summary summary;
 } zq_record;
+
+/* A choice of widths that needs no search, to compare with. */
+typedef struct zq_uniform {
+    int bits;
+    uint64_t bytes;     /* of the whole file */
+    double sensitivity; /* sum over the layers */
+} zq_uniform;
+
+/* The width number k of record->sensitivity in every layer that may have it (record->cost isn't NULL). */
+zq_uniform zq_record_uniform(const zq_record *record, int k);
 
 /* The record as JSON text (owned by the caller, free()); NULL when out of memory. docs/report.md describes
  * it. */

@@ -55,6 +55,7 @@ static void test_calls_out_of_order(void **state) {
     assert_non_null(strstr(zq_job_message(job), "no_such.onnx"));
     assert_int_equal(zq_job_open(job, ZQ_TINY_MODEL), ZQ_OK);
     assert_int_equal(zq_job_write_sheet(job, SHEET), ZQ_ERR_USAGE);
+    assert_int_equal(zq_job_write_report(job, SHEET), ZQ_ERR_USAGE);
     assert_false(exists(OUTPUT) || exists(SHEET));
     zq_job_drop(job);
     zq_job_drop(NULL);
@@ -161,6 +162,8 @@ static zq_status do_everything(const zq_options *options) {
         status = zq_job_write_sheet(job, SHEET);
     if (status == ZQ_OK)
         status = zq_job_write_json(job, SHEET);
+    if (status == ZQ_OK)
+        status = zq_job_write_report(job, SHEET);
     if (status != ZQ_OK && zq_job_message(job)[0] == '\0')
         fail_msg("no message for status %d", (int)status);
     zq_job_drop(job);

@@ -111,6 +111,36 @@ static void loss_is_the_formula(void **state) {
     zq_graph_drop(graph);
 }
 
+/* The description by value: its residuals make the loss, its spreads lie around what was reached. */
+static void description_is_the_loss(void **state) {
+    (void)state;
+    static float pixels[IMAGES * IMAGE];
+    zq_graph *graph = tiny_net(5, SIDE, 0);
+    zq_plan *plan = plan_of(graph, IMAGES);
+    zq_matching matching;
+    assert_int_equal(zq_matching_init(graph, &matching, NULL), ZQ_OK);
+    random_pixels(5, pixels);
+    const double loss = loss_of(&matching, plan, IMAGES, ZQ_MATCH_RELATIVE, pixels, NULL);
+    double mean = 0;
+    for (int i = 0; i < matching.n_targets; i++) {
+        const zq_target *t = &matching.targets[i];
+        zq_match match;
+        assert_int_equal(zq_matching_describe(t, &match, NULL), ZQ_OK);
+        assert_true(match.value == t->value && match.n_channels == t->n_channels);
+        assert_true(match.mean.low <= match.mean.middle && match.mean.middle <= match.mean.high);
+        assert_true(match.std.low <= match.std.middle && match.std.middle <= match.std.high);
+        int above = 0;
+        for (int64_t c = 0; c < t->n_channels; c++)
+            above += (t->m[c] - t->mu[c]) / t->unit[c] > match.mean.middle;
+        assert_true(above <= t->n_channels / 2);
+        mean += match.residual / matching.n_targets;
+    }
+    assert_float_equal(mean, loss, 1e-5 * loss);
+    zq_matching_clear(&matching);
+    zq_plan_drop(plan);
+    zq_graph_drop(graph);
+}
+
 /* Statistics are those of all images, whatever the batch of the plan. */
 static void batches_change_nothing(void **state) {
     (void)state;
@@ -142,6 +172,7 @@ int main(void) {
         cmocka_unit_test(relative_gradient_is_the_difference),
         cmocka_unit_test(absolute_gradient_is_the_difference),
         cmocka_unit_test(loss_is_the_formula),
+        cmocka_unit_test(description_is_the_loss),
         cmocka_unit_test(batches_change_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Size against damage: the frontier, uniform widths, what was built and measured. */
+#include "report/html.h"
+#include "report/markup.h"
+#include "report/svg.h"
+
+enum { HEIGHT = 380, TOP = 16, BOTTOM = 34, MOST_SPOTS = 120, MOST_LINE_POINTS = 400 };
+
+static double point_bytes(const zq_record *record, int p) {
+    return (double)(record->frontier->points[p].bytes + record->cost->fixed);
+}
+
+/* Axes that hold everything that is drawn. */
+static zq_panel scale(FILE *f, const zq_record *record) {
+    zq_panel panel = {.f = f,
+                      .x = {1, 0, false, true},
+                      .y = {1, 0, true, false},
+                      .top = TOP,
+                      .height = HEIGHT - TOP - BOTTOM};
+    const zq_frontier *frontier = record->frontier;
+    for (int p = 0; p < frontier->n_points; p++) {
+        zq_axis_include(&panel.x, point_bytes(record, p));
+        zq_axis_include(&panel.y, frontier->points[p].omega);
+    }
+    for (int k = 0; k < record->sensitivity->n_widths; k++) {
+        const zq_uniform uniform = zq_record_uniform(record, k);
+        zq_axis_include(&panel.x, (double)uniform.bytes);
+        zq_axis_include(&panel.y, uniform.sensitivity);
+    }
+    for (int k = 0; k < record->n_candidates; k++) {
+        zq_axis_include(&panel.x, (double)record->candidates[k].bytes);
+        zq_axis_include(&panel.y, record->candidates[k].damage.kl);
+    }
+    zq_axis_include(&panel.y, record->predicted->kl);
+    zq_axis_finish(&panel.x, 0.04);
+    zq_axis_finish(&panel.y, 0.05);
+    return panel;
+}
+
+static void draw_frontier(const zq_panel *panel, const zq_record *record) {
+    const int n = record->frontier->n_points, every = n / MOST_LINE_POINTS + 1;
+    zq_svg_line_begin(panel, "frontier");
+    for (int p = 0; p < n; p += p + every < n || p == n - 1 ? every : n - 1 - p)
+        zq_svg_line_to(panel, point_bytes(record, p), record->frontier->points[p].omega);
+    zq_svg_line_end(panel);
+}
+
+static void draw_limit(const zq_panel *panel, const zq_record *record) {
+    const double limit = (double)record->limit_bytes;
+    if (limit < panel->x.lo || limit > panel->x.hi)
+        return;
+    zq_svg_stem(panel, limit, panel->y.lo, panel->y.hi, "limit");
+    const double x = zq_svg_x(panel, limit);
+    fprintf(panel->f, "<text class='label muted' x='%.2f%%' y='%d' dx='%d' text-anchor='%s'>limit, --size ",
+            x, HEIGHT - BOTTOM - 8, x > 70 ? -6 : 6, x > 70 ? "end" : "start");
+    zq_markup_name(panel->f, record->options->size);
+    fputs("</text>\n", panel->f);
+}
+
+/* "8 layers with 8 bits, 11 with 4" */
+static void put_widths(const zq_panel *panel, const zq_record *record, int p) {
+    const zq_frontier *frontier = record->frontier;
+    const char *gap = "";
+    for (int k = record->sensitivity->n_widths - 1; k >= 0; k--) {
+        int n = 0;
+        for (int i = 0; i < frontier->n_layers; i++)
+            n += frontier->choice[(size_t)p * (size_t)frontier->n_layers + (size_t)i] == k;
+        if (n > 0)
+            fprintf(panel->f, "%s%d layer%s with %d bits", gap, n, n == 1 ? "" : "s",
+                    record->sensitivity->widths[k]);
+        gap = n > 0 ? ", " : gap;
+    }
+}
+
+static void put_size(const zq_panel *panel, const zq_record *record, double bytes) {
+    char size[ZQ_NUMBER];
+    fprintf(panel->f, "%s, %.1f %% of FP32\n", zq_markup_bytes(bytes, size),
+            100 * bytes / (double)record->summary.fp32_bytes);
+}
+
+/* Spots along the frontier, each as wide as the way to its neighbours. */
+static void draw_spots(const zq_panel *panel, const zq_record *record) {
+    const int n = record->frontier->n_points, every = n / MOST_SPOTS + 1;
+    double left = panel->x.lo;
+    char text[ZQ_NUMBER];
+    for (int p = 0; p < n; p += every) {
+        const double x = point_bytes(record, p), omega = record->frontier->points[p].omega;
+        const double right = p + every < n ? (x + point_bytes(record, p + every)) / 2 : panel->x.hi;
+        zq_svg_spot_begin(panel, left, right, HEIGHT - BOTTOM);
+        zq_svg_dot(panel, x, omega, 5, "hidden");
+        zq_svg_tip_begin(panel);
+        put_size(panel, record, x);
+        fprintf(panel->f, "Sum of sensitivities %s\n", zq_markup_number(omega, text));
+        put_widths(panel, record, p);
+        zq_svg_tip_end(panel);
+        zq_svg_spot_end(panel);
+        left = right;
+    }
+}
+
+static void draw_uniform(const zq_panel *panel, const zq_record *record, int k) {
+    const zq_uniform uniform = zq_record_uniform(record, k);
+    char text[ZQ_NUMBER];
+    const double x = zq_svg_x(panel, (double)uniform.bytes), y = zq_svg_y(panel, uniform.sensitivity);
+    const bool at_end = x > 85;
+    fputs("<g class='mark'>", panel->f);
+    zq_svg_dot(panel, (double)uniform.bytes, uniform.sensitivity, 5, "uniform");
+    fprintf(panel->f,
+            "<text class='label' x='%.2f%%' y='%.1f' dx='%d' text-anchor='%s'>%d bits everywhere</text>", x,
+            y - 9, at_end ? -8 : 4, at_end ? "end" : "start", uniform.bits);
+    zq_svg_tip_begin(panel);
+    fprintf(panel->f, "%d bits everywhere\n", uniform.bits);
+    put_size(panel, record, (double)uniform.bytes);
+    fprintf(panel->f, "Sum of sensitivities %s", zq_markup_number(uniform.sensitivity, text));
+    zq_svg_tip_end(panel);
+    fputs("</g>\n", panel->f);
+}
+
+static const char *range_name(zq_weight_range range) {
+    return range == ZQ_WEIGHT_MINMAX ? "min-max" : range == ZQ_WEIGHT_MSE ? "least squares" : "percentile";
+}
+
+static void draw_measured(const zq_panel *panel, const zq_record *record, const zq_candidate *candidate) {
+    const bool chosen = candidate == record->chosen;
+    const zq_damage *damage = chosen ? record->predicted : &candidate->damage;
+    char kl[ZQ_NUMBER], spread[ZQ_NUMBER];
+    fputs("<g class='mark'>", panel->f);
+    zq_svg_dot(panel, (double)candidate->bytes, damage->kl, chosen ? 7 : 4, chosen ? "chosen" : "measured");
+    zq_svg_tip_begin(panel);
+    fprintf(panel->f, "%s\n", chosen ? "The file that was written" : "Built and measured, not chosen");
+    put_size(panel, record, (double)candidate->bytes);
+    fprintf(panel->f, "Measured: %s \xc2\xb1 %s, same largest output %.0f %%\n%s, %s%s",
+            zq_markup_number(damage->kl, kl), zq_markup_number(damage->kl_spread, spread),
+            100 * damage->agreement, candidate->name, range_name(candidate->range),
+            candidate->corrected ? ", biases corrected" : "");
+    zq_svg_tip_end(panel);
+    fputs("</g>\n", panel->f);
+}
+
+static void draw_chosen_label(const zq_panel *panel, const zq_record *record) {
+    const double x = zq_svg_x(panel, (double)record->chosen->bytes);
+    fprintf(panel->f,
+            "<text class='label strong' x='%.2f%%' y='%.1f' dx='%d' text-anchor='%s'>written</text>\n", x,
+            zq_svg_y(panel, record->predicted->kl) + 20, x < 12 ? 4 : -6, x < 12 ? "start" : "end");
+}
+
+static void draw(FILE *f, const zq_record *record) {
+    const zq_panel panel = scale(f, record);
+    fprintf(f, "<div class='plot'>\n");
+    zq_svg_begin(f, HEIGHT, "Size of the file against damage");
+    zq_svg_grid(&panel, 8);
+    zq_svg_ticks(&panel, 6);
+    draw_limit(&panel, record);
+    draw_frontier(&panel, record);
+    draw_spots(&panel, record);
+    for (int k = 0; k < record->sensitivity->n_widths; k++)
+        draw_uniform(&panel, record, k);
+    for (int k = 0; k < record->n_candidates; k++)
+        if (&record->candidates[k] != record->chosen)
+            draw_measured(&panel, record, &record->candidates[k]);
+    draw_measured(&panel, record, record->chosen);
+    draw_chosen_label(&panel, record);
+    zq_svg_end(f);
+    fprintf(f, "</div>\n<p class='legend'><span><i class='swatch line'></i>best sum of sensitivities at each "
+               "size</span> "
+               "<span><i class='swatch uniform'></i>the same width everywhere, likewise</span> "
+               "<span><i class='swatch measured'></i>built and measured as a whole</span> "
+               "<span><i class='swatch chosen'></i>written, measured on held-out images</span></p>\n");
+}
+
+static void put_candidates(FILE *f, const zq_record *record) {
+    char text[ZQ_NUMBER];
+    fputs("<div class='table'><table class='sortable'>\n<thead><tr><th>Widths<th>Range of "
+          "weights<th>Biases<th data-n>"
+          "Size<th data-n>Damage<th data-n>Spread<th data-n>Same largest output<th data-n>Signal to noise, "
+          "dB<tbody>\n",
+          f);
+    for (int k = 0; k < record->n_candidates; k++) {
+        const zq_candidate *candidate = &record->candidates[k];
+        const zq_damage *damage = &candidate->damage;
+        fprintf(f, "<tr%s><td>%s%s<td>%s<td>%s", candidate == record->chosen ? " class='best'" : "",
+                candidate->name, candidate == record->chosen ? " (written)" : "",
+                range_name(candidate->range), candidate->corrected ? "corrected" : "kept");
+        zq_html_cell(f, (double)candidate->bytes, zq_markup_bytes((double)candidate->bytes, text));
+        zq_html_cell(f, damage->kl, zq_markup_number(damage->kl, text));
+        zq_html_cell(f, damage->kl_spread, zq_markup_number(damage->kl_spread, text));
+        zq_html_cell(f, damage->agreement, zq_markup_share(damage->agreement, text));
+        zq_html_cell(f, damage->snr_db, zq_markup_number(damage->snr_db, text));
+        fputs("\n", f);
+    }
+    fputs("</table></div>\n", f);
+}
+
+void zq_html_frontier(FILE *f, const zq_record *record) {
+    fputs("<section id='frontier'>\n<h2>Size and damage</h2>\n", f);
+    if (record->sensitivity != NULL && record->frontier != NULL) {
+        fprintf(f,
+                "<p>Each point of the line is the choice of widths with the least damage among all of its "
+                "size, if the "
+                "damage of layers adds up. It doesn\xe2\x80\x99t quite, so files are built and measured as a "
+                "whole before one "
+                "is chosen. Damage is the %s%s, on distilled images.</p>\n",
+                zq_html_damage_name(record),
+                zq_html_damage_name(record)[0] == 'K' ? " in nats" : " of the outputs");
+        draw(f, record);
+    } else
+        fputs("<p>Every layer fits with 8 bits, so no widths had to be searched.</p>\n", f);
+    fputs("<h3>Built and measured</h3>\n<p class='note'>On the images that choose between them. What is "
+          "predicted above "
+          "comes from others, which chose nothing.</p>\n",
+          f);
+    put_candidates(f, record);
+    fputs("</section>\n", f);
+}
