@@ -11,7 +11,8 @@ cd "$(dirname "$0")"
 
 # gcc itself needs libc6-dev; the rest is what CMakeLists.txt asks for
 BUILD_PACKAGES="gcc libc6-dev cmake make pkg-config libdnnl-dev libonnx-dev libprotobuf-c-dev
-    protobuf-c-compiler libjansson-dev libpng-dev libcmocka-dev"
+    protobuf-c-compiler libjansson-dev libpng-dev libjpeg62-turbo-dev
+    libcmocka-dev"
 TEST_PACKAGES="python3 python3-venv"
 
 say() {

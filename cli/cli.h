@@ -13,6 +13,7 @@ enum { CLI_MAX_NAMES = 1000 };
 /* What the command line said. Strings are borrowed from argv. */
 typedef struct cli_arguments {
     const char *model;
+    const char *other;  /* compare: the second model */
     const char *output; /* -o; NULL: not given */
     const char *json;
     const char *png;
@@ -28,6 +29,7 @@ typedef struct cli_command {
     const char *name, *usage, *summary, *description;
     unsigned groups; /* option groups that it takes */
     bool needs_output;
+    bool two_models;
     zq_status (*run)(zq_job *job, const cli_arguments *arguments);
 } cli_command;
 
@@ -37,10 +39,11 @@ enum cli_groups {
     CLI_IMAGES = 4,
     CLI_QUANTIZE = 8,
     CLI_PICTURE = 16,
-    CLI_PLAN = 32
+    CLI_PLAN = 32,
+    CLI_PHOTOS = 64
 };
 
-extern const cli_command cli_quantize, cli_distill, cli_inspect;
+extern const cli_command cli_quantize, cli_distill, cli_inspect, cli_compare;
 
 /* Fills arguments from argv behind the command's name. On a mistake a sentence goes to stderr and false is
  * returned; *help_out is set when --help was asked for. */

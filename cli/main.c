@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static const cli_command *const commands[] = {&cli_quantize, &cli_inspect, &cli_distill, NULL};
+static const cli_command *const commands[] = {&cli_quantize, &cli_inspect, &cli_distill, &cli_compare, NULL};
 
 void cli_print_overview(void) {
     printf("zeroq %s: quantizes a trained ONNX convolution network without any data\n\n", zq_version());

@@ -106,16 +106,6 @@ static bool set_first_last(cli_arguments *a, const char *text) {
     return true;
 }
 
-static bool set_cost(cli_arguments *a, const char *text) {
-    static const char *const names[] = {"bytes", "bits", "bops"};
-    for (int c = 0; c < 3; c++)
-        if (strcmp(text, names[c]) == 0) {
-            a->options.cost = (zq_cost)c;
-            return true;
-        }
-    return false;
-}
-
 static bool set_shape(cli_arguments *a, const char *text) {
     a->options.input_shapes = text;
     return true;
@@ -206,19 +196,33 @@ static bool set_std(cli_arguments *a, const char *text) {
     return parse_channels(a, text, 1e-9, a->options.input_std);
 }
 
+static bool set_photos(cli_arguments *a, const char *text) {
+    a->options.images = text;
+    return text[0] != '\0';
+}
+
+static bool set_resize(cli_arguments *a, const char *text) {
+    static const char *const names[] = {"crop", "squash", "pad"};
+    for (int r = 0; r < 3; r++)
+        if (strcmp(text, names[r]) == 0) {
+            a->options.resize = (zq_resize)r;
+            return true;
+        }
+    return false;
+}
+
+static bool set_bgr(cli_arguments *a, const char *text) {
+    (void)text;
+    a->options.input_bgr = 1;
+    return true;
+}
+
 static const cli_option options[] = {
     {"--output", "-o", "FILE", CLI_OUTPUT, set_output, "the file to write"},
     {"--size", NULL, "SIZE", CLI_QUANTIZE, set_size,
      "w8 (default), w6, w4, w3: no larger than with so many bits everywhere; 25%: of the FP32 file; 1.5MB, "
      "800KB"},
-    {"--cost", NULL, "WHAT", CLI_QUANTIZE, set_cost,
-     "what the size counts: bytes of the file (default), bits of the weights as in the paper (3, 5 and 6 "
-     "bits too, "
-     "though in the file they take 4 or 8), bops (weight bits x activation bits x multiply-accumulates; "
-     "sizes such as "
-     "1.5GBOPS)"},
-    {"--bits", NULL, "LIST", CLI_QUANTIZE, set_bits,
-     "widths to choose from (default 2,4,8; with --cost bits or bops 2,3,4,5,6,8)"},
+    {"--bits", NULL, "LIST", CLI_QUANTIZE, set_bits, "widths to choose from (default 2,4,8)"},
     {"--keep", NULL, "NAME=BITS", CLI_QUANTIZE, add_keep,
      "the width of a layer, whatever the size (up to 1000 times)"},
     {"--keep-first-last", NULL, NULL, CLI_QUANTIZE, set_first_last,
@@ -229,6 +233,15 @@ static const cli_option options[] = {
      "a page of HTML that shows what was measured: report.html"},
     {"--json", NULL, "FILE", CLI_ALL, set_json, "everything that was measured, as JSON"},
     {"--num-images", NULL, "N", CLI_IMAGES, set_images, "distilled images (default 32)"},
+    {"--images", NULL, "DIR", CLI_PHOTOS, set_photos,
+     "photos (JPEG, PNG) in this folder, and those in it, instead of distilled images: all, or --num-images "
+     "of "
+     "them (quantize: at most 64 unless told); needs --input-max"},
+    {"--resize", NULL, "HOW", CLI_PHOTOS, set_resize,
+     "photos to the network's size: crop (default: the middle, 7/8 of the shorter side; pixel by pixel where "
+     "it is at most 8/7 as long), squash, or pad (black)"},
+    {"--input-bgr", NULL, NULL, CLI_PHOTOS, set_bgr,
+     "the network takes blue, green, red, and so are --input-mean and --input-std"},
     {"--steps", NULL, "N", CLI_IMAGES, set_steps,
      "steps of the distillation (default 20; 500 for the paper's recipe)"},
     {"--distill", NULL, "RECIPE", CLI_IMAGES, set_recipe,
@@ -313,6 +326,10 @@ static bool complete(const cli_command *command, cli_arguments *arguments) {
         fprintf(stderr, "zeroq: no model given; usage: %s\n", command->usage);
         return false;
     }
+    if (command->two_models && arguments->other == NULL) {
+        fprintf(stderr, "zeroq: a second model is needed; usage: %s\n", command->usage);
+        return false;
+    }
     if (command->needs_output && arguments->output == NULL) {
         fprintf(stderr, "zeroq: no output given; usage: %s\n", command->usage);
         return false;
@@ -358,8 +375,12 @@ bool cli_parse(const cli_command *command, int argc, char **argv, cli_arguments 
             fprintf(stderr, "zeroq: '%s' is no option of 'zeroq %s'; 'zeroq %s --help' lists them\n", argv[i],
                     command->name, command->name);
             return false;
+        } else if (command->two_models && arguments->model != NULL && arguments->other == NULL) {
+            arguments->other = argv[i];
         } else if (arguments->model != NULL) {
-            fprintf(stderr, "zeroq: one model at a time, found '%s' and '%s'\n", arguments->model, argv[i]);
+            fprintf(stderr, "zeroq: %s at a time, found '%s' and '%s'\n",
+                    command->two_models ? "two models" : "one model",
+                    command->two_models ? arguments->other : arguments->model, argv[i]);
             return false;
         } else
             arguments->model = argv[i];

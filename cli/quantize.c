@@ -4,6 +4,7 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static double real_at(const json_t *json, const char *key) {
     return json_number_value(json_object_get(json, key));
@@ -45,18 +46,28 @@ static void print_widths(const json_t *report) {
     printf("; activations 8 bits\n");
 }
 
+static bool are_photos(const json_t *report) {
+    const char *recipe = json_string_value(json_object_get(json_object_get(report, "images"), "recipe"));
+    return recipe != NULL && strcmp(recipe, "photos") == 0;
+}
+
 static void print_damage(const json_t *report) {
     const json_t *predicted = json_object_get(json_object_get(report, "summary"), "predicted");
-    printf("  predicted     KL %.4f +- %.4f nats, same top-1 on %.0f %% of %lld held-out distilled images, "
+    printf("  predicted     KL %.4f +- %.4f nats, same top-1 on %.0f %% of %lld held-out %s, "
            "SNR %.1f dB\n",
            real_at(predicted, "kl"), real_at(predicted, "kl_spread"), 100 * real_at(predicted, "agreement"),
            (long long)json_integer_value(json_object_get(report, "judged_on_images")),
-           real_at(predicted, "snr_db"));
+           are_photos(report) ? "photos" : "distilled images", real_at(predicted, "snr_db"));
 }
 
 static void print_images(const json_t *report) {
     const json_t *images = json_object_get(report, "images");
     const json_t *box = json_object_get(images, "valid_pixels");
+    if (are_photos(report)) {
+        printf("  images        %lld photos\n",
+               (long long)json_integer_value(json_array_get(json_object_get(images, "shape"), 0)));
+        return;
+    }
     printf("  images        %lld distilled in %lld steps, residual %.3f of sigma^2; valid pixels %s\n",
            (long long)json_integer_value(json_array_get(json_object_get(images, "shape"), 0)),
            (long long)json_integer_value(json_object_get(images, "steps")), real_at(images, "residual"),
@@ -115,7 +126,7 @@ const cli_command cli_quantize = {
                    "an ONNX file that ONNX Runtime executes on integers. Needs no data. 4-bit weights need "
                    "ONNX Runtime 1.23 or\n"
                    "newer, 2-bit weights 1.24.",
-    .groups = CLI_ALL | CLI_OUTPUT | CLI_IMAGES | CLI_QUANTIZE | CLI_PICTURE,
+    .groups = CLI_ALL | CLI_OUTPUT | CLI_IMAGES | CLI_QUANTIZE | CLI_PICTURE | CLI_PHOTOS,
     .needs_output = true,
     .run = run,
 };

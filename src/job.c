@@ -48,7 +48,7 @@ zq_status zq_job_end_stage(zq_job *job) {
 }
 
 /* A few reports a second are enough. */
-static int on_step(void *user, int step, int n_steps) {
+int zq_job_on_step(void *user, int step, int n_steps) {
     zq_job *job = user;
     if (now() - job->last_report < 0.15)
         return 0;
@@ -85,6 +85,9 @@ static void forget_results(zq_job *job) {
 void zq_job_forget_model(zq_job *job) {
     forget_results(job);
     zq_profile_clear(&job->profile);
+    zq_free(job->compared_path);
+    job->compared_path = NULL;
+    job->comparison = (zq_comparison){0};
     zq_images_clear(&job->images);
     zq_box_clear(&job->box);
     zq_layers_clear(&job->layers);
@@ -109,27 +112,6 @@ const char *zq_job_message(const zq_job *job) {
 }
 
 /* ---- stages */
-
-static zq_status distill(zq_job *job) {
-    if (job->images.data != NULL)
-        return ZQ_OK;
-    const zq_shape *input = &job->graph->values[job->graph->inputs[0]].shape;
-    const zq_distill_options options = {.recipe = job->options.recipe,
-                                        .n_images = job->options.n_images,
-                                        .n_steps = job->options.n_steps,
-                                        .seed = job->options.seed,
-                                        .callback = on_step,
-                                        .user = job};
-    ZQ_TRY(zq_job_begin_stage(job, "distill"));
-    if (job->box.lo == NULL && job->options.input_max > 0)
-        ZQ_TRY(zq_box_from_norm(&job->options, input->dims[1], &job->box, &job->error));
-    else if (job->box.lo == NULL)
-        ZQ_TRY(zq_box_estimate(job->graph, &job->box, &job->error));
-    ZQ_TRY(zq_distill(job->graph, &job->box, &options, &job->images, &job->error));
-    ZQ_TRY(zq_job_end_stage(job));
-    job->n_kept_stages = job->n_stages;
-    return ZQ_OK;
-}
 
 static zq_images slice(const zq_images *images, int64_t first, int64_t n) {
     zq_images part = {.shape = images->shape};
@@ -241,67 +223,61 @@ static zq_status find_limit(zq_job *job, int *bits) {
         bytes[k] = job->candidates[job->n_candidates - 1].bytes;
         drop_last_candidate(job);
     }
-    job->pricing = (zq_pricing){.cost = job->options.cost,
-                                .activation_bits = ACTIVATION_BITS,
-                                .file = zq_file_cost_from(&job->layers, bytes[0], bytes[1]),
-                                .fp32_bytes = job->graph->file_bytes};
-    job->limit = zq_target_limit(&job->target, &job->layers, &job->pricing);
+    job->cost = zq_file_cost_from(&job->layers, bytes[0], bytes[1]);
+    job->limit_bytes = zq_target_limit(&job->target, &job->layers, &job->cost, job->graph->file_bytes);
     return ZQ_OK;
 }
 
-static uint64_t cost_of(const zq_job *job, const zq_candidate *candidate) {
-    return job->pricing.cost == ZQ_COST_BYTES ? candidate->bytes
-                                              : zq_network_cost(&job->pricing, &job->layers, candidate->bits);
-}
-
-static bool everything_fits_at_8(const zq_job *job, const int *bits /* the widest */) {
-    for (int i = 0; i < job->layers.n; i++)
-        if (bits[i] < 8)
+static bool everything_fits_at_8(const zq_job *job) {
+    uint64_t bytes = job->cost.fixed;
+    for (int i = 0; i < job->layers.n; i++) {
+        if (zq_rules_at_most(&job->rules, &job->layers.items[i], 8) < 8)
             return false;
-    return zq_network_cost(&job->pricing, &job->layers, bits) <= job->limit;
+        bytes += zq_layer_bytes(&job->layers.items[i], 8);
+    }
+    return bytes <= job->limit_bytes;
 }
 
 static zq_status measure_sensitivity(zq_job *job, const zq_images *images) {
     const zq_weight_spec spec = weight_spec(job, ZQ_WEIGHT_MSE);
     ZQ_TRY(zq_job_begin_stage(job, "sensitivity"));
     ZQ_TRY(zq_sensitivity_measure(job->graph, &job->layers, images, job->rules.n_widths, job->rules.widths,
-                                  &spec, on_step, job, &job->sensitivity, &job->error));
+                                  &spec, zq_job_on_step, job, &job->sensitivity, &job->error));
     return zq_job_end_stage(job);
 }
 
 static zq_status find_frontier(zq_job *job) {
     const int n_layers = job->layers.n, n_widths = job->rules.n_widths;
-    uint64_t *costs = zq_alloc((size_t)n_layers * (size_t)n_widths, sizeof *costs);
+    uint64_t *bytes = zq_alloc((size_t)n_layers * (size_t)n_widths, sizeof *bytes);
     double *omega = zq_memdup(job->sensitivity.omega, (size_t)n_layers * (size_t)n_widths * sizeof *omega);
-    zq_status status = costs == NULL || omega == NULL ? zq_fail_memory(&job->error) : ZQ_OK;
+    zq_status status = bytes == NULL || omega == NULL ? zq_fail_memory(&job->error) : ZQ_OK;
     for (int i = 0; status == ZQ_OK && i < n_layers; i++)
         for (int k = 0; k < n_widths; k++) {
             const zq_layer *layer = &job->layers.items[i];
-            costs[i * n_widths + k] = zq_layer_cost(&job->pricing, layer, job->rules.widths[k]);
+            const int width = job->rules.widths[k];
+            bytes[i * n_widths + k] = zq_layer_bytes(layer, width) + (width < 8 ? job->cost.narrow : 0);
             if (!zq_rules_allow(&job->rules, layer, k))
                 omega[i * n_widths + k] = -1;
         }
     if (status == ZQ_OK)
-        status = zq_allocate(n_layers, n_widths, costs, omega, 0, &job->frontier, &job->error);
-    zq_free(costs);
+        status = zq_allocate(n_layers, n_widths, bytes, omega, 0, &job->frontier, &job->error);
+    zq_free(bytes);
     zq_free(omega);
     return status;
 }
 
 static zq_status refuse_limit(zq_job *job) {
-    char limit[ZQ_COST_TEXT], least[ZQ_COST_TEXT];
-    const uint64_t least_cost = zq_base_cost(&job->pricing, &job->layers) + job->frontier.points[0].bytes;
+    const uint64_t least = job->cost.fixed + (job->frontier.n_points > 0 ? job->frontier.points[0].bytes : 0);
     return zq_fail(&job->error, ZQ_ERR_LIMIT,
-                   "%s: the size %s means at most %s, but the fewest bits that every layer may have take %s; "
-                   "ask for more",
-                   job->model_path, job->options.size, zq_cost_text(job->options.cost, job->limit, limit),
-                   zq_cost_text(job->options.cost, least_cost, least));
+                   "%s: the size %s means a file of at most %llu bytes, but with the fewest bits that every "
+                   "layer may have it already takes %llu; ask for more",
+                   job->model_path, job->options.size, (unsigned long long)job->limit_bytes,
+                   (unsigned long long)least);
 }
 
 /* The best point of the frontier whose file, really packed, keeps the limit. */
 static zq_status add_pareto_candidate(zq_job *job, int *bits, zq_weight_range range) {
-    const uint64_t base = zq_base_cost(&job->pricing, &job->layers);
-    uint64_t limit = job->limit > base ? job->limit - base : 0;
+    uint64_t limit = job->limit_bytes > job->cost.fixed ? job->limit_bytes - job->cost.fixed : 0;
     for (;;) {
         const int point = zq_frontier_at(&job->frontier, limit);
         if (point < 0)
@@ -310,7 +286,8 @@ static zq_status add_pareto_candidate(zq_job *job, int *bits, zq_weight_range ra
             bits[i] =
                 job->rules.widths[job->frontier.choice[(size_t)point * (size_t)job->layers.n + (size_t)i]];
         ZQ_TRY(add_candidate(job, "pareto", bits, range));
-        if (cost_of(job, &job->candidates[job->n_candidates - 1]) <= job->limit)
+        const uint64_t bytes = job->candidates[job->n_candidates - 1].bytes;
+        if (bytes <= job->limit_bytes)
             return ZQ_OK;
         drop_last_candidate(job);
         limit = job->frontier.points[point].bytes - 1;
@@ -325,7 +302,7 @@ static zq_status allocate(zq_job *job, int *bits) {
     uniform_bits(job, 4, bits);
     for (int range = ZQ_WEIGHT_MINMAX; range <= ZQ_WEIGHT_MSE; range++) {
         ZQ_TRY(add_candidate(job, "uniform", bits, (zq_weight_range)range));
-        if (cost_of(job, &job->candidates[job->n_candidates - 1]) > job->limit)
+        if (job->candidates[job->n_candidates - 1].bytes > job->limit_bytes)
             drop_last_candidate(job);
     }
     return zq_job_end_stage(job);
@@ -353,8 +330,7 @@ static zq_status correct_chosen(zq_job *job, const zq_images *images) {
 /* Corrected biases may be new ones, so the limit is asked again. */
 static void take_if_better(zq_job *job, int k) {
     const zq_candidate *candidate = &job->candidates[k];
-    if (cost_of(job, candidate) <= job->limit &&
-        candidate->damage.kl < job->candidates[job->chosen].damage.kl)
+    if (candidate->bytes <= job->limit_bytes && candidate->damage.kl < job->candidates[job->chosen].damage.kl)
         job->chosen = k;
 }
 
@@ -419,16 +395,16 @@ static zq_status check_path(zq_job *job, const char *path) {
  * widths on the Pareto frontier (eq. 4), and write what does best on images held out. */
 static zq_status quantize(zq_job *job, const char *path, int *bits) {
     ZQ_TRY(check_path(job, path));
-    ZQ_TRY(distill(job));
+    ZQ_TRY(zq_job_make_images(job, job->options.recipe, job->options.seed));
     zq_share images = share_images(&job->images, zq_graph_images(job->graph));
     ZQ_TRY(calibrate(job));
     ZQ_TRY(find_limit(job, bits));
-    uniform_bits(job, 8, bits);
     if (everything_fits_at_8(
-            job, bits)) { /* no search, so its images help to choose: at small damage few tell little */
+            job)) { /* no search, so its images help to choose: at small damage few tell little */
         images.choose = slice(&job->images, 0, job->images.shape.dims[0] - images.judge.shape.dims[0]);
         if (images.choose.shape.dims[0] == 0)
             images.choose = images.judge;
+        uniform_bits(job, 8, bits);
         ZQ_TRY(add_candidate(job, "uniform", bits, ZQ_WEIGHT_MINMAX));
         ZQ_TRY(add_candidate(job, "uniform", bits, ZQ_WEIGHT_MSE));
     } else {
@@ -446,7 +422,7 @@ zq_status zq_job_check_path(zq_job *job, const char *path) {
 
 zq_status zq_job_distill(zq_job *job) {
     ZQ_TRY(zq_job_need_model(job));
-    const zq_status status = distill(job);
+    const zq_status status = zq_job_make_images(job, job->options.recipe, job->options.seed);
     if (status != ZQ_OK)
         zq_job_name_file(&job->error, job->model_path);
     return status;
@@ -454,6 +430,9 @@ zq_status zq_job_distill(zq_job *job) {
 
 zq_status zq_job_quantize(zq_job *job, const char *path) {
     ZQ_TRY(zq_job_need_model(job));
+    if (job->placements == NULL)
+        return zq_fail(&job->error, ZQ_ERR_USAGE, "%s: was opened to be compared; open it to quantize it",
+                       job->model_path);
     forget_results(job);
     int *bits = zq_alloc((size_t)job->layers.n, sizeof *bits);
     const zq_status status = bits == NULL ? zq_fail_memory(&job->error) : quantize(job, path, bits);

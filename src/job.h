@@ -4,6 +4,7 @@
 #ifndef ZQ_JOB_H
 #define ZQ_JOB_H
 
+#include "photo/photo.h"
 #include "quant/rules.h"
 #include "report/record.h"
 
@@ -23,11 +24,14 @@ struct zq_job {
     zq_activation *activations;
     zq_density *seen;
     zq_target target;
-    zq_pricing pricing;
-    uint64_t limit; /* the target in units of the cost */
+    zq_file_cost cost;
+    uint64_t limit_bytes;
     zq_sensitivity sensitivity;
     zq_frontier frontier;
     zq_profile profile;
+    char *compared_path;
+    uint64_t compared_bytes;
+    zq_comparison comparison;
     int n_candidates, chosen;
     zq_candidate candidates[ZQ_MAX_CANDIDATES];
     zq_damage predicted;
@@ -49,6 +53,23 @@ void zq_job_name_file(zq_error *error, const char *path);
 /* Time and progress of a stage; name is static. */
 zq_status zq_job_begin_stage(zq_job *job, const char *name);
 zq_status zq_job_end_stage(zq_job *job);
+
+/* At most a few reports a second from inside a stage; user: the job. Non-zero cancels. */
+int zq_job_on_step(void *user, int step, int n_steps);
+
+/* The images of the job, unless it has some: photos where the options name a folder, else distilled ones.
+ * [job_images.c] */
+zq_status zq_job_make_images(zq_job *job, zq_recipe recipe, uint64_t seed);
+
+/* The folder's photos, and one of them as the network takes it: x: [C, H, W]. [job_images.c] */
+zq_status zq_job_list_photos(zq_job *job, zq_photo_list *list_out);
+zq_status zq_job_read_photo(zq_job *job, const char *path, float *x);
+
+/* Reads a model as far as it can be run; a float one is simplified. [job_open.c] */
+zq_status zq_job_read_graph(zq_job *job, const char *path, zq_graph **graph_out, zq_simplify_counts *bn_out);
+
+/* Whether there is exactly one input, of images. [job_open.c] */
+zq_status zq_job_check_input(zq_job *job, const char *path, const zq_graph *graph);
 
 /* Back to a job without a model. */
 void zq_job_forget_model(zq_job *job);

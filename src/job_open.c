@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* From a file to a simplified graph: whatever can be refused is refused here. */
 #include "base/memory.h"
+#include "graph/op.h"
 #include "job.h"
 #include "onnx/onnx.h"
 
@@ -25,24 +26,35 @@ static zq_status check_outputs(zq_job *job) {
     return ZQ_OK;
 }
 
-/* The distillation makes images for one input of [N, C, H, W]. */
-static zq_status check_input(zq_job *job) {
-    const zq_graph *graph = job->graph;
+zq_status zq_job_check_input(zq_job *job, const char *path, const zq_graph *graph) {
     if (graph->n_inputs != 1)
         return zq_fail(&job->error, ZQ_ERR_UNSUPPORTED,
-                       "%s: has %d inputs; networks with exactly one image input are supported",
-                       job->model_path, graph->n_inputs);
+                       "%s: has %d inputs; networks with exactly one image input are supported", path,
+                       graph->n_inputs);
     const zq_value *input = &graph->values[graph->inputs[0]];
     if (input->dtype != ZQ_F32 || input->shape.rank != 4)
         return zq_fail(&job->error, ZQ_ERR_UNSUPPORTED,
                        "%s: input '%s' is %s of rank %d; expected float images [N, channels, height, width]",
-                       job->model_path, input->name, zq_dtype_name(input->dtype), input->shape.rank);
-    if (job->layers.n == 0)
-        return zq_fail(&job->error, ZQ_ERR_UNSUPPORTED,
-                       "%s: holds no convolution or matrix product with constant weights, so there is "
-                       "nothing to quantize",
-                       job->model_path);
+                       path, input->name, zq_dtype_name(input->dtype), input->shape.rank);
     return ZQ_OK;
+}
+
+static bool is_quantized(const zq_graph *graph) {
+    for (int n = 0; n < graph->n_nodes; n++)
+        if (strcmp(graph->nodes[n].op->name, "QuantizeLinear") == 0)
+            return true;
+    return false;
+}
+
+static zq_status check_layers(zq_job *job) {
+    if (job->layers.n > 0)
+        return ZQ_OK;
+    return zq_fail(&job->error, ZQ_ERR_UNSUPPORTED,
+                   is_quantized(job->graph)
+                       ? "%s: is quantized already: give the FP32 network it was made of"
+                       : "%s: holds no convolution or matrix product with constant weights, so there is "
+                         "nothing to quantize",
+                   job->model_path);
 }
 
 /* What would run as integers is known before anything is measured. */
@@ -58,6 +70,15 @@ static zq_status preview_placement(zq_job *job) {
     return status;
 }
 
+/* Between Q and DQ nodes stands exactly what is computed: nothing is simplified there. */
+zq_status zq_job_read_graph(zq_job *job, const char *path, zq_graph **graph_out, zq_simplify_counts *bn_out) {
+    zq_error *err = &job->error;
+    ZQ_TRY(zq_onnx_read(path, graph_out, err));
+    ZQ_TRY(zq_fold_constants(*graph_out, job->options.input_shapes, err));
+    ZQ_TRY(zq_free_batch(*graph_out, err));
+    return is_quantized(*graph_out) ? ZQ_OK : zq_simplify(*graph_out, bn_out, err);
+}
+
 static zq_status open_model(zq_job *job, const char *path) {
     zq_error *err = &job->error;
     ZQ_TRY(zq_job_check_options(job));
@@ -65,12 +86,10 @@ static zq_status open_model(zq_job *job, const char *path) {
     job->model_path = zq_strdup(path);
     if (job->model_path == NULL)
         return zq_fail_memory(err);
-    ZQ_TRY(zq_onnx_read(path, &job->graph, err));
-    ZQ_TRY(zq_fold_constants(job->graph, job->options.input_shapes, err));
-    ZQ_TRY(zq_free_batch(job->graph, err));
-    ZQ_TRY(zq_simplify(job->graph, &job->bn, err));
+    ZQ_TRY(zq_job_read_graph(job, path, &job->graph, &job->bn));
     ZQ_TRY(zq_layers_find(job->graph, &job->layers, err));
-    ZQ_TRY(check_input(job));
+    ZQ_TRY(zq_job_check_input(job, path, job->graph));
+    ZQ_TRY(check_layers(job));
     ZQ_TRY(zq_rules_apply(&job->options, job->graph, &job->layers, &job->rules, err));
     ZQ_TRY(check_outputs(job));
     ZQ_TRY(preview_placement(job));

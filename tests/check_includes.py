@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-ORDER = ["base", "graph", "ops", "passes", "onnx", "engine", "quant", "report"]
+ORDER = ["base", "photo", "graph", "ops", "passes", "onnx", "engine", "quant", "report"]
 INCLUDE = re.compile(r'^\s*#\s*include\s+["<]([^">]+)[">]', re.MULTILINE)
 
 

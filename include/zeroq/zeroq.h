@@ -71,21 +71,19 @@ typedef enum zq_weight_scheme {
 
 typedef enum zq_range_method { ZQ_RANGE_MSE, ZQ_RANGE_MINMAX, ZQ_RANGE_PERCENTILE } zq_range_method;
 
-/* What a size counts. */
-typedef enum zq_cost {
-    ZQ_COST_BYTES, /* of the file that is written (the default) */
-    ZQ_COST_BITS,  /* of the weights if b bits took b bits, in bytes: the paper's. In the file, 3 bits take as
-                      much as 4, and 5 and 6 as much as 8 */
-    ZQ_COST_BOPS,  /* weight bits x activation bits x multiply-accumulates of one image */
-} zq_cost;
+/* How a photo gets the size of the network's input. */
+typedef enum zq_resize {
+    ZQ_RESIZE_CROP,   /* the middle, 7/8 of the shorter side; a photo at most 8/7 as large as the input, pixel
+                         by   pixel (the default) */
+    ZQ_RESIZE_SQUASH, /* all of it, stretched */
+    ZQ_RESIZE_PAD,    /* all of it, at its own ratio, black around it */
+} zq_resize;
 
 /* Everything a job can be told. Fill it with zq_options_default(), then change what you want. */
 typedef struct zq_options {
     const char *size; /* size target: "w8" (default), "w6", "w4", "w3", "w2", "1.5MB", "800KB", "25%" (of the
-                         FP32 file); with ZQ_COST_BOPS also "1.5GBOPS" */
-    zq_cost cost;
-    const char *bits; /* widths to choose from, such as "4,8"; NULL: "2,4,8", or "2,3,4,5,6,8" where cost
-                         isn't ZQ_COST_BYTES */
+                         FP32 file) */
+    const char *bits; /* widths to choose from, such as "4,8"; NULL: "2,4,8" */
     const char *const *keep;    /* [n_keep] "NAME=BITS": layers that have that width whatever the size */
     const char *const *exclude; /* [n_exclude] names of layers that stay FP32 */
     int n_keep, n_exclude;
@@ -93,13 +91,17 @@ typedef struct zq_options {
                           */
     const char *input_shapes; /* "NAME=1,3,224,224[;NAME=...]": fixes free dimensions; NULL: as in the file */
     zq_recipe recipe;         /* how images are made */
-    int n_images;             /* distilled images; 0: 32 */
+    int n_images;             /* distilled images; 0: 32. Or photos; 0: at most 64, all to compare */
     int n_steps;              /* distillation steps; 0: the recipe's own */
     double input_max; /* largest pixel value before normalisation (1 or 255); 0: estimate the valid range */
     double input_mean[4]; /* mean subtracted from a pixel, per channel; used when n_input_norm > 0 */
     double input_std[4];  /* deviation a pixel is divided by, per channel */
-    int n_input_norm; /* channels given in input_mean/input_std: 0 (mean 0, std 1), 1 (same for all) or the
-                         input's */
+    int n_input_norm;   /* channels given in input_mean/input_std: 0 (mean 0, std 1), 1 (same for all) or the
+                           input's */
+    const char *images; /* a folder of photos (JPEG, PNG) to be used instead of distilled ones; needs
+                           input_max; NULL: none */
+    zq_resize resize;   /* of these photos */
+    int input_bgr;      /* the network takes blue, green, red; means and deviations are in its order, too */
     zq_weight_scheme weights;
     double weight_clip; /* percentile of |w| kept by the weight range, such as 99.99; 0: no percentile */
     zq_range_method activations; /* how activation ranges are chosen */
@@ -151,6 +153,12 @@ ZQ_API zq_status zq_job_profile(zq_job *job, int n_images, int gradient);
 /* The whole road: distil, calibrate, measure, allocate, round, and write the quantized model to path. The
  * file appears whole or not at all. */
 ZQ_API zq_status zq_job_quantize(zq_job *job, const char *path);
+
+/* Runs two networks on the same images and tells how far their outputs are apart, and how long both take in
+ * zeroq's engine: photos of options.images, or else images distilled from the reference with a seed that
+ * zq_job_quantize doesn't use, random ones where it has no BatchNormalization. Opens both itself; each may be
+ * a quantized file. zq_job_json then holds "comparison". */
+ZQ_API zq_status zq_job_compare(zq_job *job, const char *reference, const char *other);
 
 /* The distilled images as .npy, float32 [N,C,H,W], normalised as the network takes them. */
 ZQ_API zq_status zq_job_write_images(zq_job *job, const char *path);

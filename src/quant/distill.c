@@ -337,6 +337,8 @@ static zq_status measure_residual(solver *solver, zq_images *images, zq_error *e
     return ZQ_OK;
 }
 
+static const char *const recipe_names[] = {"fast", "paper", "noise"};
+
 zq_status zq_distill(zq_graph *graph, const zq_box *box, const zq_distill_options *options,
                      zq_images *images_out, zq_error *err) {
     solver solver = {.graph = graph, .box = box, .options = options};
@@ -360,6 +362,7 @@ zq_status zq_distill(zq_graph *graph, const zq_box *box, const zq_distill_option
         images_out->data = solver.pixels;
         images_out->loss = solver.loss;
         images_out->n_steps = solver.n_steps;
+        images_out->source = recipe_names[options->recipe];
         solver.pixels = NULL;
         solver.loss = NULL;
     } else

@@ -23,12 +23,13 @@ zq_status zq_box_estimate(const zq_graph *graph, zq_box *box_out, zq_error *err)
 void zq_box_clear(zq_box *box);
 
 typedef struct zq_images {
-    zq_shape shape;  /* [n_images, C, H, W] (plain) */
-    float *data;     /* owned */
-    int n_steps;     /* done */
-    double *loss;    /* [n_steps], owned; in the recipe's own units */
-    double residual; /* at the end: mean over layers and channels of ((m - mu)/sigma)^2 + (s/sigma - 1)^2,
-                        comparable across recipes (64 real images: 0.02 to 0.05) */
+    zq_shape shape;     /* [n_images, C, H, W] (plain) */
+    float *data;        /* owned */
+    const char *source; /* static: the recipe's name, or "photos" */
+    int n_steps;        /* done */
+    double *loss;       /* [n_steps], owned; in the recipe's own units */
+    double residual;    /* at the end: mean over layers and channels of ((m - mu)/sigma)^2 + (s/sigma - 1)^2,
+                           comparable across recipes (64 real images: 0.02 to 0.05) */
     int n_matches;
     zq_match *matches; /* [n_matches], owned: the same by value with statistics */
 } zq_images;

@@ -6,6 +6,8 @@
 #include "report/picture.h"
 #include "report/svg.h"
 
+#include <string.h>
+
 enum { LONG_SIDE = 112, MOST_IMAGES = 32, ROW = 8, HEIGHT = 190 };
 static const double most_bytes = 5e5; /* of all pixels together, since noise doesn't compress */
 
@@ -67,7 +69,8 @@ static void put_sentence(FILE *f, const zq_record *record, int64_t n_shown, int 
     fprintf(f, "<p>%lld image%s of %lld\xc3\x97%lld pixels %s, ", (long long)images->shape.dims[0],
             images->shape.dims[0] == 1 ? "" : "s", (long long)zq_picture_width(&images->shape),
             (long long)zq_picture_height(&images->shape),
-            record->options->recipe == ZQ_DISTILL_NOISE
+            strcmp(images->source, "photos") == 0 ? "of photos"
+            : strcmp(images->source, "noise") == 0
                 ? "of random noise"
                 : "distilled from the network\xe2\x80\x99s own statistics");
     fprintf(f, "with valid pixels %s. ",

@@ -4,17 +4,19 @@
 #include "report/markup.h"
 
 #include <math.h>
+#include <string.h>
 
 static void put_sentence(FILE *f, const zq_record *record) {
     const zq_summary *summary = &record->summary;
     const zq_damage *damage = record->predicted;
     char before[ZQ_NUMBER], after[ZQ_NUMBER], kl[ZQ_NUMBER], spread[ZQ_NUMBER];
-    fprintf(f, "<p class='lead'>Quantized without any data from %s to <b>%s</b>, %.1f times smaller. ",
+    fprintf(f, "<p class='lead'>Quantized %s from %s to <b>%s</b>, %.1f times smaller. ",
+            strcmp(record->images->source, "photos") == 0 ? "on photos" : "without any data",
             zq_markup_bytes((double)summary->fp32_bytes, before),
             zq_markup_bytes((double)record->chosen->bytes, after),
             (double)summary->fp32_bytes / (double)record->chosen->bytes);
     fprintf(f,
-            "On %lld distilled image%s used for nothing else, the largest output is the same in "
+            "On %lld image%s used for nothing else, the largest output is the same in "
             "<b>%.0f\xc2\xa0%%</b>, and "
             "the %s is %s\xc2\xa0\xc2\xb1\xc2\xa0%s%s.</p>\n",
             (long long)record->n_judge_images, record->n_judge_images == 1 ? "" : "s",
@@ -52,7 +54,7 @@ static void put_facts(FILE *f, const zq_record *record) {
 void zq_html_summary(FILE *f, const zq_record *record) {
     put_sentence(f, record);
     put_facts(f, record);
-    fputs("<p class='note'>These are predictions from a handful of distilled images: they tell a good file "
+    fputs("<p class='note'>These are predictions from a handful of images: they tell a good file "
           "from a bad "
           "one, they are no accuracy. With labelled images, measure.</p>\n",
           f);

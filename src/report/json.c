@@ -89,7 +89,7 @@ static json_t *node_json(const zq_record *record, int n) {
 
 static json_t *nodes_json(const zq_record *record) {
     json_t *list = json_array();
-    for (int n = 0; n < record->graph->n_nodes; n++)
+    for (int n = 0; record->placements != NULL && n < record->graph->n_nodes; n++)
         json_array_append_new(list, node_json(record, n));
     return list;
 }
@@ -122,19 +122,22 @@ static json_t *widths_json(const zq_sensitivity *sensitivity) {
     return list;
 }
 
-/* Every point with its cost, its file size and its summed sensitivity, and the width of every layer. */
+/* Every point with its file size and summed sensitivity, and the width of every layer. */
 static json_t *frontier_json(const zq_record *record) {
     const zq_frontier *frontier = record->frontier;
-    const uint64_t base = zq_base_cost(record->pricing, record->layers);
     json_t *list = json_array();
     for (int p = 0; p < frontier->n_points; p++) {
         json_t *bits = json_array();
         for (int i = 0; i < frontier->n_layers; i++)
-            json_array_append_new(bits, json_integer(zq_record_point_bits(record, p, i)));
-        json_array_append_new(list, json_pack("{s:I, s:I, s:o, s:o}", "bytes",
-                                              (json_int_t)zq_record_point_bytes(record, p), "cost",
-                                              (json_int_t)(base + frontier->points[p].bytes), "sensitivity",
-                                              number(frontier->points[p].omega), "bits", bits));
+            json_array_append_new(
+                bits,
+                json_integer(
+                    record->sensitivity
+                        ->widths[frontier->choice[(size_t)p * (size_t)frontier->n_layers + (size_t)i]]));
+        json_array_append_new(list,
+                              json_pack("{s:I, s:o, s:o}", "bytes",
+                                        (json_int_t)(frontier->points[p].bytes + record->cost->fixed),
+                                        "sensitivity", number(frontier->points[p].omega), "bits", bits));
     }
     return list;
 }
@@ -192,15 +195,13 @@ static json_t *statistics_json(const zq_record *record) {
 }
 
 static json_t *images_json(const zq_record *record) {
-    static const char *const recipes[] = {"fast", "paper", "noise"};
     const zq_box *box = record->box;
     const zq_images *images = record->images;
-    return json_pack("{s:s, s:o, s:i, s:o, s:o, s:o, s:{s:b, s:o, s:o}}", "recipe",
-                     recipes[record->options->recipe], "shape", dimensions(&images->shape, false), "steps",
-                     images->n_steps, "loss", numbers(images->n_steps, images->loss), "residual",
-                     number(images->residual), "statistics", statistics_json(record), "valid_pixels",
-                     "estimated", box->estimated, "lo", floats(box->n_channels, box->lo), "hi",
-                     floats(box->n_channels, box->hi));
+    return json_pack("{s:s, s:o, s:i, s:o, s:o, s:o, s:{s:b, s:o, s:o}}", "recipe", images->source, "shape",
+                     dimensions(&images->shape, false), "steps", images->n_steps, "loss",
+                     numbers(images->n_steps, images->loss), "residual", number(images->residual),
+                     "statistics", statistics_json(record), "valid_pixels", "estimated", box->estimated, "lo",
+                     floats(box->n_channels, box->lo), "hi", floats(box->n_channels, box->hi));
 }
 
 static json_t *density_json(const zq_density *density) {
@@ -240,6 +241,14 @@ static json_t *plan_json(const zq_record *record) {
                      profile->best_ms, "steps", steps);
 }
 
+static json_t *comparison_json(const zq_record *record) {
+    const zq_comparison *c = record->comparison;
+    return json_pack("{s:o, s:I, s:I, s:o, s:f, s:f, s:I, s:i}", "file", text(record->compared_path), "bytes",
+                     (json_int_t)record->compared_bytes, "images", (json_int_t)c->n_images, "damage",
+                     damage_json(&c->damage), "reference_ms", c->ms[0], "ms", c->ms[1], "batch",
+                     (json_int_t)c->batch, "threads", c->n_threads);
+}
+
 /* ---- the whole */
 
 static json_t *stages_json(const zq_record *record) {
@@ -262,6 +271,8 @@ char *zq_record_json(const zq_record *record) {
     json_t *json = json_pack("{s:i, s:s, s:I, s:o, s:o, s:o}", "format", FORMAT_VERSION, "zeroq",
                              zq_version(), "seed", (json_int_t)record->options->seed, "model",
                              model_json(record), "nodes", nodes_json(record), "layers", layers_json(record));
+    if (record->comparison != NULL)
+        json_object_set_new(json, "comparison", comparison_json(record));
     if (record->profile != NULL)
         json_object_set_new(json, "plan", plan_json(record));
     if (record->images != NULL)
@@ -275,11 +286,7 @@ char *zq_record_json(const zq_record *record) {
         json_object_set_new(json, "uniform", uniform_json(record));
     }
     if (record->chosen != NULL) {
-        const zq_cost cost = record->pricing->cost;
-        const json_int_t limit = (json_int_t)record->limit;
-        json_object_set_new(json, "cost", json_string(zq_cost_name(cost)));
-        json_object_set_new(json, "limit", json_integer(limit));
-        json_object_set_new(json, "limit_bytes", cost == ZQ_COST_BYTES ? json_integer(limit) : json_null());
+        json_object_set_new(json, "limit_bytes", json_integer((json_int_t)record->limit_bytes));
         json_object_set_new(json, "candidates", candidates_json(record));
         json_object_set_new(json, "judged_on_images", json_integer(record->n_judge_images));
     }

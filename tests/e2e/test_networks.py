@@ -163,14 +163,16 @@ def check_report(case):
     documented = set(re.findall(r"^\| `([^`]+)` \|", REPORT.read_text(), re.MULTILINE))
     found = set(key_paths(case.report))
     assert found <= documented, f"not in docs/report.md: {', '.join(sorted(found - documented))}"
-    plan = {key for key in documented if key.split(".")[0] == "plan"}
-    missing = documented - plan - found if case.size == "w4" else set()
+    parts = {part: {key for key in documented if key.split(".")[0] == part} for part in ("plan", "comparison")}
+    missing = documented - found - set.union(*parts.values()) if case.size == "w4" else set()
     assert not missing, f"documented, but not in the report: {', '.join(sorted(missing))}"
-    path = case.folder / "plan.json"
-    subprocess.run([case.zeroq, "inspect", case.model, "--gradient", "--json", path], check=True,
-                   stdout=subprocess.DEVNULL)
-    found = {key for key in key_paths(json.loads(path.read_text())) if key.split(".")[0] == "plan"}
-    assert found == plan, f"of the plan, only documented or only found: {', '.join(sorted(found ^ plan))}"
+    path = case.folder / "part.json"
+    commands = {"plan": ["inspect", case.model, "--gradient"],
+                "comparison": ["compare", case.model, case.quantized, "--num-images", "1", "-q"]}
+    for part, command in commands.items():
+        subprocess.run([case.zeroq, *command, "--json", path], check=True, stdout=subprocess.DEVNULL)
+        found = {key for key in key_paths(json.loads(path.read_text())) if key.split(".")[0] == part}
+        assert found == parts[part], f"{part}: only documented or only found: {', '.join(sorted(found ^ parts[part]))}"
 
 
 def check_repeatable(case):

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Where images come from: distilled, random, or photos that the user has. */
+#include "base/memory.h"
+#include "job.h"
+#include "photo/photo.h"
+
+enum { USUAL_PHOTOS = 64 };
+
+static zq_status make_box(zq_job *job) {
+    const int64_t n_channels = job->graph->values[job->graph->inputs[0]].shape.dims[1];
+    if (job->box.lo != NULL)
+        return ZQ_OK;
+    if (job->options.input_max > 0)
+        return zq_box_from_norm(&job->options, n_channels, &job->box, &job->error);
+    return zq_box_estimate(job->graph, &job->box, &job->error);
+}
+
+/* ---- photos */
+
+/* What a network without a range for its pixels would get can only be guessed, and its channels too. */
+static zq_status check_photos(zq_job *job) {
+    const int64_t n_channels = job->graph->values[job->graph->inputs[0]].shape.dims[1];
+    if (!(job->options.input_max > 0))
+        return zq_fail(&job->error, ZQ_ERR_USAGE,
+                       "photos need to know how the network takes them: give --input-max (1 or 255), and "
+                       "--input-mean and --input-std where pixels are normalised");
+    if (n_channels != 1 && n_channels != 3)
+        return zq_fail(&job->error, ZQ_ERR_UNSUPPORTED,
+                       "photos have 1 or 3 channels, but the network's input has %lld",
+                       (long long)n_channels);
+    return ZQ_OK;
+}
+
+/* planes: [3, n] red, green and blue, 0..255; x: [n_channels, n] as the network takes them. */
+static void normalise(const zq_options *options, const zq_box *box, int64_t n, float *planes, float *x) {
+    static const float grey[3] = {0.299F, 0.587F, 0.114F}; /* ITU-R BT.601 */
+    for (int64_t i = 0; box->n_channels == 1 && i < n; i++)
+        planes[i] = grey[0] * planes[i] + grey[1] * planes[n + i] + grey[2] * planes[2 * n + i];
+    for (int64_t c = 0; c < box->n_channels; c++) {
+        const float *plane = planes + (options->input_bgr ? box->n_channels - 1 - c : c) * n;
+        const float scale = (box->hi[c] - box->lo[c]) / 255;
+        for (int64_t i = 0; i < n; i++)
+            x[c * n + i] = box->lo[c] + scale * plane[i];
+    }
+}
+
+zq_status zq_job_list_photos(zq_job *job, zq_photo_list *list_out) {
+    *list_out = (zq_photo_list){0};
+    ZQ_TRY(check_photos(job));
+    ZQ_TRY(make_box(job));
+    return zq_photo_list_make(job->options.images, list_out, &job->error);
+}
+
+zq_status zq_job_read_photo(zq_job *job, const char *path, float *x) {
+    const zq_shape *shape = &job->graph->values[job->graph->inputs[0]].shape;
+    const int64_t n = shape->dims[2] * shape->dims[3];
+    zq_photo photo;
+    ZQ_TRY(zq_photo_read(path, &photo, &job->error));
+    float *planes = zq_alloc_raw((size_t)n, 3 * sizeof *planes);
+    zq_status status = planes == NULL ? zq_fail_memory(&job->error)
+                                      : zq_photo_resize(&photo, job->options.resize, shape->dims[2],
+                                                        shape->dims[3], planes, &job->error);
+    if (status == ZQ_OK)
+        normalise(&job->options, &job->box, n, planes, x);
+    zq_free(planes);
+    zq_photo_clear(&photo);
+    return status;
+}
+
+/* As many as the options ask for, spread over the list; whole batches where the batch is fixed. */
+static zq_status read_photos(zq_job *job, const zq_photo_list *list) {
+    const int64_t batch = zq_graph_images(job->graph), n_there = (int64_t)list->n;
+    int64_t n = job->options.n_images > 0 ? job->options.n_images : USUAL_PHOTOS;
+    n = (n < n_there ? n : n_there) / batch * batch;
+    if (n == 0)
+        return zq_fail(&job->error, ZQ_ERR_USAGE,
+                       "the network takes %lld images at once, but %.400s holds %lld photos: give more, or "
+                       "raise --num-images",
+                       (long long)batch, job->options.images, (long long)n_there);
+    zq_images *images = &job->images;
+    images->shape = job->graph->values[job->graph->inputs[0]].shape;
+    images->shape.dims[0] = n;
+    images->source = "photos";
+    const int64_t per_image = zq_shape_count(&images->shape) / n;
+    images->data = zq_alloc_raw((size_t)n, (size_t)per_image * sizeof *images->data);
+    zq_status status = images->data == NULL ? zq_fail_memory(&job->error) : ZQ_OK;
+    for (int64_t i = 0; status == ZQ_OK && i < n; i++) {
+        status = zq_job_read_photo(job, list->paths[i * n_there / n], images->data + i * per_image);
+        if (status == ZQ_OK && zq_job_on_step(job, (int)i, (int)n) != 0)
+            status = job->error.status;
+    }
+    return status;
+}
+
+static zq_status load_photos(zq_job *job) {
+    zq_photo_list list;
+    ZQ_TRY(zq_job_begin_stage(job, "photos"));
+    zq_status status = zq_job_list_photos(job, &list);
+    if (status == ZQ_OK)
+        status = read_photos(job, &list);
+    zq_photo_list_clear(&list);
+    if (status != ZQ_OK) {
+        zq_images_clear(&job->images);
+        return status;
+    }
+    return zq_job_end_stage(job);
+}
+
+/* ---- distilled or random ones */
+
+static zq_status distill(zq_job *job, zq_recipe recipe, uint64_t seed) {
+    const zq_distill_options options = {.recipe = recipe,
+                                        .n_images = job->options.n_images,
+                                        .n_steps = job->options.n_steps,
+                                        .seed = seed,
+                                        .callback = zq_job_on_step,
+                                        .user = job};
+    ZQ_TRY(zq_job_begin_stage(job, "distill"));
+    ZQ_TRY(make_box(job));
+    ZQ_TRY(zq_distill(job->graph, &job->box, &options, &job->images, &job->error));
+    return zq_job_end_stage(job);
+}
+
+zq_status zq_job_make_images(zq_job *job, zq_recipe recipe, uint64_t seed) {
+    if (job->images.data != NULL)
+        return ZQ_OK;
+    ZQ_TRY(job->options.images != NULL ? load_photos(job) : distill(job, recipe, seed));
+    job->n_kept_stages = job->n_stages;
+    return ZQ_OK;
+}
