@@ -106,6 +106,16 @@ static bool set_first_last(cli_arguments *a, const char *text) {
     return true;
 }
 
+static bool set_cost(cli_arguments *a, const char *text) {
+    static const char *const names[] = {"bytes", "bits", "bops"};
+    for (int c = 0; c < 3; c++)
+        if (strcmp(text, names[c]) == 0) {
+            a->options.cost = (zq_cost)c;
+            return true;
+        }
+    return false;
+}
+
 static bool set_shape(cli_arguments *a, const char *text) {
     a->options.input_shapes = text;
     return true;
@@ -222,7 +232,14 @@ static const cli_option options[] = {
     {"--size", NULL, "SIZE", CLI_QUANTIZE, set_size,
      "w8 (default), w6, w4, w3: no larger than with so many bits everywhere; 25%: of the FP32 file; 1.5MB, "
      "800KB"},
-    {"--bits", NULL, "LIST", CLI_QUANTIZE, set_bits, "widths to choose from (default 2,4,8)"},
+    {"--cost", NULL, "WHAT", CLI_QUANTIZE, set_cost,
+     "what the size counts: bytes of the file (default), bits of the weights as in the paper (3, 5 and 6 "
+     "bits too, "
+     "though in the file they take 4 or 8), bops (weight bits x activation bits x multiply-accumulates; "
+     "sizes such as "
+     "1.5GBOPS)"},
+    {"--bits", NULL, "LIST", CLI_QUANTIZE, set_bits,
+     "widths to choose from (default 2,4,8; with --cost bits or bops 2,3,4,5,6,8)"},
     {"--keep", NULL, "NAME=BITS", CLI_QUANTIZE, add_keep,
      "the width of a layer, whatever the size (up to 1000 times)"},
     {"--keep-first-last", NULL, NULL, CLI_QUANTIZE, set_first_last,

@@ -223,19 +223,24 @@ static zq_status find_limit(zq_job *job, int *bits) {
         bytes[k] = job->candidates[job->n_candidates - 1].bytes;
         drop_last_candidate(job);
     }
-    job->cost = zq_file_cost_from(&job->layers, bytes[0], bytes[1]);
-    job->limit_bytes = zq_target_limit(&job->target, &job->layers, &job->cost, job->graph->file_bytes);
+    job->pricing = (zq_pricing){.cost = job->options.cost,
+                                .activation_bits = ACTIVATION_BITS,
+                                .file = zq_file_cost_from(&job->layers, bytes[0], bytes[1]),
+                                .fp32_bytes = job->graph->file_bytes};
+    job->limit = zq_target_limit(&job->target, &job->layers, &job->pricing);
     return ZQ_OK;
 }
 
-static bool everything_fits_at_8(const zq_job *job) {
-    uint64_t bytes = job->cost.fixed;
-    for (int i = 0; i < job->layers.n; i++) {
-        if (zq_rules_at_most(&job->rules, &job->layers.items[i], 8) < 8)
+static uint64_t cost_of(const zq_job *job, const zq_candidate *candidate) {
+    return job->pricing.cost == ZQ_COST_BYTES ? candidate->bytes
+                                              : zq_network_cost(&job->pricing, &job->layers, candidate->bits);
+}
+
+static bool everything_fits_at_8(const zq_job *job, const int *bits /* the widest */) {
+    for (int i = 0; i < job->layers.n; i++)
+        if (bits[i] < 8)
             return false;
-        bytes += zq_layer_bytes(&job->layers.items[i], 8);
-    }
-    return bytes <= job->limit_bytes;
+    return zq_network_cost(&job->pricing, &job->layers, bits) <= job->limit;
 }
 
 static zq_status measure_sensitivity(zq_job *job, const zq_images *images) {
@@ -248,36 +253,37 @@ static zq_status measure_sensitivity(zq_job *job, const zq_images *images) {
 
 static zq_status find_frontier(zq_job *job) {
     const int n_layers = job->layers.n, n_widths = job->rules.n_widths;
-    uint64_t *bytes = zq_alloc((size_t)n_layers * (size_t)n_widths, sizeof *bytes);
+    uint64_t *costs = zq_alloc((size_t)n_layers * (size_t)n_widths, sizeof *costs);
     double *omega = zq_memdup(job->sensitivity.omega, (size_t)n_layers * (size_t)n_widths * sizeof *omega);
-    zq_status status = bytes == NULL || omega == NULL ? zq_fail_memory(&job->error) : ZQ_OK;
+    zq_status status = costs == NULL || omega == NULL ? zq_fail_memory(&job->error) : ZQ_OK;
     for (int i = 0; status == ZQ_OK && i < n_layers; i++)
         for (int k = 0; k < n_widths; k++) {
             const zq_layer *layer = &job->layers.items[i];
-            const int width = job->rules.widths[k];
-            bytes[i * n_widths + k] = zq_layer_bytes(layer, width) + (width < 8 ? job->cost.narrow : 0);
+            costs[i * n_widths + k] = zq_layer_cost(&job->pricing, layer, job->rules.widths[k]);
             if (!zq_rules_allow(&job->rules, layer, k))
                 omega[i * n_widths + k] = -1;
         }
     if (status == ZQ_OK)
-        status = zq_allocate(n_layers, n_widths, bytes, omega, 0, &job->frontier, &job->error);
-    zq_free(bytes);
+        status = zq_allocate(n_layers, n_widths, costs, omega, 0, &job->frontier, &job->error);
+    zq_free(costs);
     zq_free(omega);
     return status;
 }
 
 static zq_status refuse_limit(zq_job *job) {
-    const uint64_t least = job->cost.fixed + (job->frontier.n_points > 0 ? job->frontier.points[0].bytes : 0);
+    char limit[ZQ_COST_TEXT], least[ZQ_COST_TEXT];
+    const uint64_t least_cost = zq_base_cost(&job->pricing, &job->layers) + job->frontier.points[0].bytes;
     return zq_fail(&job->error, ZQ_ERR_LIMIT,
-                   "%s: the size %s means a file of at most %llu bytes, but with the fewest bits that every "
-                   "layer may have it already takes %llu; ask for more",
-                   job->model_path, job->options.size, (unsigned long long)job->limit_bytes,
-                   (unsigned long long)least);
+                   "%s: the size %s means at most %s, but the fewest bits that every layer may have take %s; "
+                   "ask for more",
+                   job->model_path, job->options.size, zq_cost_text(job->options.cost, job->limit, limit),
+                   zq_cost_text(job->options.cost, least_cost, least));
 }
 
 /* The best point of the frontier whose file, really packed, keeps the limit. */
 static zq_status add_pareto_candidate(zq_job *job, int *bits, zq_weight_range range) {
-    uint64_t limit = job->limit_bytes > job->cost.fixed ? job->limit_bytes - job->cost.fixed : 0;
+    const uint64_t base = zq_base_cost(&job->pricing, &job->layers);
+    uint64_t limit = job->limit > base ? job->limit - base : 0;
     for (;;) {
         const int point = zq_frontier_at(&job->frontier, limit);
         if (point < 0)
@@ -286,8 +292,7 @@ static zq_status add_pareto_candidate(zq_job *job, int *bits, zq_weight_range ra
             bits[i] =
                 job->rules.widths[job->frontier.choice[(size_t)point * (size_t)job->layers.n + (size_t)i]];
         ZQ_TRY(add_candidate(job, "pareto", bits, range));
-        const uint64_t bytes = job->candidates[job->n_candidates - 1].bytes;
-        if (bytes <= job->limit_bytes)
+        if (cost_of(job, &job->candidates[job->n_candidates - 1]) <= job->limit)
             return ZQ_OK;
         drop_last_candidate(job);
         limit = job->frontier.points[point].bytes - 1;
@@ -302,7 +307,7 @@ static zq_status allocate(zq_job *job, int *bits) {
     uniform_bits(job, 4, bits);
     for (int range = ZQ_WEIGHT_MINMAX; range <= ZQ_WEIGHT_MSE; range++) {
         ZQ_TRY(add_candidate(job, "uniform", bits, (zq_weight_range)range));
-        if (job->candidates[job->n_candidates - 1].bytes > job->limit_bytes)
+        if (cost_of(job, &job->candidates[job->n_candidates - 1]) > job->limit)
             drop_last_candidate(job);
     }
     return zq_job_end_stage(job);
@@ -330,7 +335,8 @@ static zq_status correct_chosen(zq_job *job, const zq_images *images) {
 /* Corrected biases may be new ones, so the limit is asked again. */
 static void take_if_better(zq_job *job, int k) {
     const zq_candidate *candidate = &job->candidates[k];
-    if (candidate->bytes <= job->limit_bytes && candidate->damage.kl < job->candidates[job->chosen].damage.kl)
+    if (cost_of(job, candidate) <= job->limit &&
+        candidate->damage.kl < job->candidates[job->chosen].damage.kl)
         job->chosen = k;
 }
 
@@ -399,12 +405,12 @@ static zq_status quantize(zq_job *job, const char *path, int *bits) {
     zq_share images = share_images(&job->images, zq_graph_images(job->graph));
     ZQ_TRY(calibrate(job));
     ZQ_TRY(find_limit(job, bits));
+    uniform_bits(job, 8, bits);
     if (everything_fits_at_8(
-            job)) { /* no search, so its images help to choose: at small damage few tell little */
+            job, bits)) { /* no search, so its images help to choose: at small damage few tell little */
         images.choose = slice(&job->images, 0, job->images.shape.dims[0] - images.judge.shape.dims[0]);
         if (images.choose.shape.dims[0] == 0)
             images.choose = images.judge;
-        uniform_bits(job, 8, bits);
         ZQ_TRY(add_candidate(job, "uniform", bits, ZQ_WEIGHT_MINMAX));
         ZQ_TRY(add_candidate(job, "uniform", bits, ZQ_WEIGHT_MSE));
     } else {

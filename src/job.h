@@ -24,8 +24,8 @@ struct zq_job {
     zq_activation *activations;
     zq_density *seen;
     zq_target target;
-    zq_file_cost cost;
-    uint64_t limit_bytes;
+    zq_pricing pricing;
+    uint64_t limit; /* the target in units of the cost */
     zq_sensitivity sensitivity;
     zq_frontier frontier;
     zq_profile profile;

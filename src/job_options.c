@@ -28,5 +28,5 @@ zq_status zq_job_check_options(zq_job *job) {
                        options->percentile);
     if (options->size == NULL)
         job->options.size = "w8";
-    return zq_target_parse(job->options.size, &job->target, err);
+    return zq_target_parse(job->options.size, options->cost, &job->target, err);
 }

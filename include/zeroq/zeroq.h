@@ -71,10 +71,18 @@ typedef enum zq_weight_scheme {
 
 typedef enum zq_range_method { ZQ_RANGE_MSE, ZQ_RANGE_MINMAX, ZQ_RANGE_PERCENTILE } zq_range_method;
 
+/* What a size counts. */
+typedef enum zq_cost {
+    ZQ_COST_BYTES, /* of the file that is written (the default) */
+    ZQ_COST_BITS,  /* of the weights if b bits took b bits, in bytes: the paper's. In the file, 3 bits take as
+                      much as 4, and 5 and 6 as much as 8 */
+    ZQ_COST_BOPS,  /* weight bits x activation bits x multiply-accumulates of one image */
+} zq_cost;
+
 /* How a photo gets the size of the network's input. */
 typedef enum zq_resize {
     ZQ_RESIZE_CROP,   /* the middle, 7/8 of the shorter side; a photo at most 8/7 as large as the input, pixel
-                         by   pixel (the default) */
+                         by pixel (the default) */
     ZQ_RESIZE_SQUASH, /* all of it, stretched */
     ZQ_RESIZE_PAD,    /* all of it, at its own ratio, black around it */
 } zq_resize;
@@ -82,8 +90,10 @@ typedef enum zq_resize {
 /* Everything a job can be told. Fill it with zq_options_default(), then change what you want. */
 typedef struct zq_options {
     const char *size; /* size target: "w8" (default), "w6", "w4", "w3", "w2", "1.5MB", "800KB", "25%" (of the
-                         FP32 file) */
-    const char *bits; /* widths to choose from, such as "4,8"; NULL: "2,4,8" */
+                         FP32 file); with ZQ_COST_BOPS also "1.5GBOPS" */
+    zq_cost cost;
+    const char *bits; /* widths to choose from, such as "4,8"; NULL: "2,4,8", or "2,3,4,5,6,8" where cost
+                         isn't ZQ_COST_BYTES */
     const char *const *keep;    /* [n_keep] "NAME=BITS": layers that have that width whatever the size */
     const char *const *exclude; /* [n_exclude] names of layers that stay FP32 */
     int n_keep, n_exclude;

@@ -9,7 +9,15 @@
 typedef struct sum_state {
     bool clamps;
     zq_clamp clamp;
+    uint8_t *passed; /* where the clamp lets gradients through, from forward to backward; owned; NULL:
+                        everywhere */
 } sum_state;
+
+static void drop(void *memory) {
+    sum_state *state = memory;
+    zq_free(state->passed);
+    zq_free(state);
+}
 
 static bool is_sum(const zq_plan *plan, int at) {
     const zq_node *node = &plan->graph->nodes[at];
@@ -42,9 +50,10 @@ static zq_status match(zq_plan *plan, int at, zq_step *step, zq_error *err) {
     if (state == NULL)
         return zq_fail_memory(err);
     *state = found;
-    step->forgets_in = true;
-    step->forgets_out = !found.clamps;
-    return ZQ_OK;
+    step->forgets_in = step->forgets_out = true;
+    if (found.clamps && plan->options.gradient)
+        state->passed = zq_plan_alloc(plan, plan->slots[step->out[0]].n, sizeof *state->passed);
+    return found.clamps && plan->options.gradient && state->passed == NULL ? zq_fail_memory(err) : ZQ_OK;
 }
 
 static zq_status forward(zq_plan *plan, zq_step *step, zq_error *err) {
@@ -52,25 +61,23 @@ static zq_status forward(zq_plan *plan, zq_step *step, zq_error *err) {
     const sum_state *state = step->state;
     zq_loop_add(plan->slots[step->out[0]].n, zq_slot_floats(plan, step->in[0]),
                 zq_slot_floats(plan, step->in[1]), state->clamps ? state->clamp : ZQ_NO_CLAMP,
-                zq_slot_floats(plan, step->out[0]));
+                zq_slot_floats(plan, step->out[0]), state->passed);
     return ZQ_OK;
 }
 
-/* The input whose gradient shares memory with the output's comes last: it overwrites what both need. */
 static zq_status backward(zq_plan *plan, zq_step *step, zq_error *err) {
     (void)err;
     const sum_state *state = step->state;
-    const float *const d_y = zq_plan_gradient(plan, step->out[0]);
-    const float *const y = state->clamps ? zq_slot_floats(plan, step->out[0]) : NULL;
-    const int first = plan->slots[step->in[0]].gradient == d_y ? 1 : 0;
+    zq_branch branches[2];
+    int n_branches = 0;
     zq_rows rows;
     zq_rows_of(&plan->slots[step->out[0]], &rows);
     for (int k = 0; k < 2; k++) {
-        const int in = step->in[k == 0 ? first : 1 - first];
-        zq_sink sink;
-        if (zq_sink_open(plan, in, &sink))
-            zq_loop_slope(rows, y, state->clamp, d_y, zq_slot_floats(plan, in), &sink);
+        zq_branch *branch = &branches[n_branches];
+        branch->z = zq_slot_floats(plan, step->in[k]);
+        n_branches += zq_sink_open(plan, step->in[k], &branch->sink);
     }
+    zq_loop_fork(rows, state->passed, zq_plan_gradient(plan, step->out[0]), n_branches, branches);
     return ZQ_OK;
 }
 
@@ -81,4 +88,5 @@ const zq_step_kind zq_kind_sum = {
     .match = match,
     .forward = forward,
     .backward = backward,
+    .drop = drop,
 };

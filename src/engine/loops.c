@@ -46,10 +46,19 @@ void zq_loop_clamp(size_t n, const float *x, zq_clamp clamp, float *dst) {
         dst[i] = clamped(x[i], clamp);
 }
 
-void zq_loop_add(size_t n, const float *a, const float *b, zq_clamp clamp, float *dst) {
+void zq_loop_add(size_t n, const float *a, const float *b, zq_clamp clamp, float *dst, uint8_t *passed) {
+    if (passed == NULL) {
 #pragma omp parallel for simd schedule(static)
-    for (size_t i = 0; i < n; i++)
-        dst[i] = clamped(a[i] + b[i], clamp);
+        for (size_t i = 0; i < n; i++)
+            dst[i] = clamped(a[i] + b[i], clamp);
+        return;
+    }
+#pragma omp parallel for simd schedule(static)
+    for (size_t i = 0; i < n; i++) {
+        const float sum = a[i] + b[i];
+        passed[i] = sum > clamp.lo && sum < clamp.hi;
+        dst[i] = clamped(sum, clamp);
+    }
 }
 
 static inline float passed(float at, zq_clamp clamp, float d) {
@@ -100,10 +109,7 @@ static void slope_flat(int64_t n, const float *at, zq_clamp clamp, const float *
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < n; i += FLAT_ROW) {
         const int64_t length = n - i < FLAT_ROW ? n - i : FLAT_ROW;
-        if (at == NULL)
-            add_row(length, d_y + i, sink->add, sink->dst + i);
-        else
-            slope_row(length, at + i, clamp, d_y + i, sink->add, sink->dst + i);
+        slope_row(length, at + i, clamp, d_y + i, sink->add, sink->dst + i);
     }
 }
 
@@ -114,12 +120,44 @@ void zq_loop_slope(zq_rows rows, const float *at, zq_clamp clamp, const float *d
         slope_flat(rows.n_rows * n_channels, at, clamp, d_y, sink);
         return;
     }
-    const zq_clamp bounds = at != NULL ? clamp : ZQ_NO_CLAMP;
-    const float *const slope_at = at != NULL ? at : z;
 #pragma omp parallel for schedule(static)
     for (int64_t row = 0; row < rows.n_rows; row++) {
         const int64_t i = row * n_channels;
-        seeded_row(n_channels, slope_at + i, bounds, d_y + i, z + i, sink->seed, sink->add, sink->dst + i);
+        seeded_row(n_channels, at + i, clamp, d_y + i, z + i, sink->seed, sink->add, sink->dst + i);
+    }
+}
+
+/* Elements at .. at + n of one branch, whose gradient is d. */
+static void put_piece(int64_t at, int64_t n, int64_t n_channels, const float *d, const zq_branch *branch) {
+    const zq_plan_seed *seed = branch->sink.seed;
+    float *const dst = branch->sink.dst;
+    if (seed == NULL) {
+        add_row(n, d, branch->sink.add, dst + at);
+        return;
+    }
+    for (int64_t i = at; i < at + n;) {
+        const int64_t c = i % n_channels, rest = at + n - i;
+        const int64_t length = n_channels - c < rest ? n_channels - c : rest;
+        const zq_plan_seed part = {.c1 = seed->c1 + c, .c2 = seed->c2 + c, .mean = seed->mean + c};
+        seeded_row(length, branch->z + i, ZQ_NO_CLAMP, d + (i - at), branch->z + i, &part, branch->sink.add,
+                   dst + i);
+        i += length;
+    }
+}
+
+void zq_loop_fork(zq_rows rows, const uint8_t *passed, const float *d_y, int n_branches,
+                  const zq_branch *branches) {
+    enum { PIECE = 2048 }; /* stays in the first-level cache; d_y may be overwritten when it has been read */
+    const int64_t n = rows.n_rows * rows.n_channels;
+#pragma omp parallel for schedule(static)
+    for (int64_t at = 0; at < n; at += PIECE) {
+        const int64_t length = n - at < PIECE ? n - at : PIECE;
+        float d[PIECE];
+#pragma omp simd
+        for (int64_t i = 0; i < length; i++)
+            d[i] = passed == NULL || passed[at + i] != 0 ? d_y[at + i] : 0;
+        for (int k = 0; k < n_branches; k++)
+            put_piece(at, length, rows.n_channels, d, &branches[k]);
     }
 }
 

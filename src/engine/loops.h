@@ -28,11 +28,21 @@ bool zq_clamp_of(const zq_plan *plan, int node, zq_clamp *out);
 /* dst = clamp(x); dst may be x */
 void zq_loop_clamp(size_t n, const float *x, zq_clamp clamp, float *dst);
 
-/* dst = clamp(a + b); dst may be a or b */
-void zq_loop_add(size_t n, const float *a, const float *b, zq_clamp clamp, float *dst);
+/* dst = clamp(a + b); dst may be a or b. passed: [n] 1 where the sum lies between the bounds, else 0; NULL:
+ * not wanted */
+void zq_loop_add(size_t n, const float *a, const float *b, zq_clamp clamp, float *dst, uint8_t *passed);
 
-/* sink of z (+)= slope(at) * d_y + seed(z): at tells the slope (the input or output of the activation; NULL:
- * slope 1). The sink's memory may be d_y's. */
+/* Backward of that, to both inputs in one pass: sink of z (+)= passed * d_y + seed(z). passed NULL: 1. The
+ * memory of either sink may be d_y's. */
+typedef struct zq_branch {
+    const float *z;
+    zq_sink sink;
+} zq_branch;
+void zq_loop_fork(zq_rows rows, const uint8_t *passed, const float *d_y, int n_branches,
+                  const zq_branch *branches);
+
+/* sink of z (+)= slope(at) * d_y + seed(z): at, the input or output of the activation, tells the slope. The
+ * sink's memory may be d_y's. */
 void zq_loop_slope(zq_rows rows, const float *at, zq_clamp clamp, const float *d_y, const float *z,
                    const zq_sink *sink);
 

@@ -173,10 +173,13 @@ void zq_layers_clear(zq_layers *layers) {
 void zq_layers_drop_float(const zq_graph *graph, zq_layers *layers) {
     int n = 0;
     for (int i = 0; i < layers->n; i++) {
-        if (graph->nodes[layers->items[i].nodes[0]].keeps_float)
-            zq_free(layers->items[i].nodes);
-        else
-            layers->items[n++] = layers->items[i];
+        const zq_layer *layer = &layers->items[i];
+        if (graph->nodes[layer->nodes[0]].keeps_float) {
+            layers->float_weights += (double)layer->n_channels * (double)layer->per_channel;
+            layers->float_macs += layer->macs;
+            zq_free(layer->nodes);
+        } else
+            layers->items[n++] = *layer;
     }
     layers->n = n;
 }

@@ -22,7 +22,8 @@ typedef struct zq_layer {
 
 typedef struct zq_layers {
     int n;
-    zq_layer *items; /* [n] in order of the first node */
+    zq_layer *items;                  /* [n] in order of the first node */
+    double float_weights, float_macs; /* of layers that were taken out */
 } zq_layers;
 
 zq_status zq_layers_find(zq_graph *graph, zq_layers *layers_out, zq_error *err);

@@ -6,9 +6,14 @@
 
 enum { MOST_BITS = 8, LONGEST_NAME = 255 };
 
-/* What a file has containers for. */
-static bool is_width(long bits) {
-    return bits == 2 || bits == 4 || bits == 8;
+/* A file has containers of 2, 4 and 8 bits, so it pays for others only where costs are ideal. */
+static bool is_width(zq_cost cost, long bits) {
+    return bits == 2 || bits == 4 || bits == 8 ||
+           (cost != ZQ_COST_BYTES && (bits == 3 || bits == 5 || bits == 6));
+}
+
+static const char *default_widths(zq_cost cost) {
+    return cost == ZQ_COST_BYTES ? "2,4,8" : "2,3,4,5,6,8";
 }
 
 /* ---- names */
@@ -68,14 +73,14 @@ static zq_status keep_bits(zq_layer *layer, int bits, zq_error *err) {
 }
 
 /* "NAME=BITS"; a name may hold a '=' itself. */
-static zq_status keep(zq_layers *layers, const char *text, zq_error *err) {
+static zq_status keep(zq_cost cost, zq_layers *layers, const char *text, zq_error *err) {
     const char *equals = strrchr(text, '=');
     char *end = NULL;
     const long bits = equals == NULL ? 0 : strtol(equals + 1, &end, 10);
-    if (!is_width(bits) || *end != '\0')
+    if (!is_width(cost, bits) || *end != '\0')
         return zq_fail(err, ZQ_ERR_USAGE,
-                       "--keep: '%.200s' is no layer with its width; expected NAME=2, NAME=4 or NAME=8",
-                       text);
+                       "--keep: '%.200s' is no layer with its width; expected NAME=BITS with one of %s bits",
+                       text, default_widths(cost));
     const size_t n = (size_t)(equals - text);
     bool found = false;
     for (int i = 0; i < layers->n; i++) {
@@ -124,14 +129,15 @@ static void keep_first_last(zq_layers *layers) {
 
 /* ---- rules */
 
-static zq_status read_widths(const char *text, bool *offered /* [MOST_BITS + 1] */, zq_error *err) {
+static zq_status read_widths(zq_cost cost, const char *text, bool *offered /* [MOST_BITS + 1] */,
+                             zq_error *err) {
     for (const char *at = text;; at++) {
         char *end;
         const long bits = strtol(at, &end, 10);
-        if (end == at || !is_width(bits) || (*end != ',' && *end != '\0'))
+        if (end == at || !is_width(cost, bits) || (*end != ',' && *end != '\0'))
             return zq_fail(err, ZQ_ERR_USAGE,
-                           "--bits: '%.200s' is no list of widths; expected some of 2, 4 and 8, such as 4,8",
-                           text);
+                           "--bits: '%.200s' is no list of widths; expected some of %s, such as 4,8", text,
+                           default_widths(cost));
         offered[bits] = true;
         if (*end == '\0')
             return ZQ_OK;
@@ -155,9 +161,10 @@ zq_status zq_rules_apply(const zq_options *options, zq_graph *graph, zq_layers *
                          zq_error *err) {
     bool offered[MOST_BITS + 1] = {false};
     *rules_out = (zq_rules){0};
-    ZQ_TRY(read_widths(options->bits != NULL ? options->bits : "2,4,8", offered, err));
+    ZQ_TRY(read_widths(options->cost, options->bits != NULL ? options->bits : default_widths(options->cost),
+                       offered, err));
     for (int k = 0; k < options->n_keep; k++)
-        ZQ_TRY(keep(layers, options->keep[k], err));
+        ZQ_TRY(keep(options->cost, layers, options->keep[k], err));
     for (int k = 0; k < options->n_exclude; k++)
         ZQ_TRY(exclude(graph, layers, options->exclude[k], err));
     if (options->keep_first_last)

@@ -4,41 +4,66 @@
 #include "quant/quantizer.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-zq_status zq_target_parse(const char *text, zq_target *out, zq_error *err) {
-    static const struct {
-        const char *unit;
-        zq_target_kind kind;
-        double factor;
-    } units[] = {{"%", ZQ_TARGET_SHARE, 0.01}, {"B", ZQ_TARGET_BYTES, 1},    {"kB", ZQ_TARGET_BYTES, 1e3},
-                 {"KB", ZQ_TARGET_BYTES, 1e3}, {"MB", ZQ_TARGET_BYTES, 1e6}, {"GB", ZQ_TARGET_BYTES, 1e9}};
+enum { FP32_BITS = 32 };
+static const double most = 1e18;
+
+/* ---- what the user asks for */
+
+typedef struct unit {
+    const char *name;
+    double factor;
+} unit;
+
+static const unit byte_units[] = {{"B", 1}, {"kB", 1e3}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {NULL, 0}};
+static const unit operation_units[] = {{"MBOPS", 1e6}, {"GBOPS", 1e9}, {"TBOPS", 1e12}, {NULL, 0}};
+
+static const unit *find_unit(zq_cost cost, const char *name) {
+    const unit *u = cost == ZQ_COST_BOPS ? operation_units : byte_units;
+    while (u->name != NULL && strcmp(u->name, name) != 0)
+        u++;
+    return u->name != NULL ? u : NULL;
+}
+
+zq_status zq_target_parse(const char *text, zq_cost cost, zq_target *out, zq_error *err) {
+    const bool in_bits = text[0] == 'w' || text[0] == 'W';
     char *end;
-    if (text[0] == 'w' || text[0] == 'W') {
-        const double bits = strtod(text + 1, &end);
-        if (end != text + 1 && *end == '\0' && bits >= 2 && bits <= 8) {
-            *out = (zq_target){ZQ_TARGET_BITS, bits};
-            return ZQ_OK;
-        }
-    } else {
-        const double value = strtod(text, &end);
-        for (size_t u = 0; end != text && u < sizeof units / sizeof units[0]; u++)
-            if (strcmp(end, units[u].unit) == 0 && isfinite(value) && value > 0) {
-                *out = (zq_target){units[u].kind, value * units[u].factor};
-                return ZQ_OK;
-            }
-    }
-    return zq_fail(err, ZQ_ERR_USAGE,
-                   "size '%s' is not understood; expected w2 to w8 (bits everywhere), a share such as 25%%, "
-                   "or bytes such "
-                   "as 800KB or 1.5MB",
-                   text);
+    const double value = strtod(text + in_bits, &end);
+    const bool is_number = end != text + in_bits && isfinite(value) && value > 0;
+    const unit *unit = find_unit(cost, end);
+    if (in_bits && is_number && *end == '\0' && value >= 2 && value <= 8)
+        *out = (zq_target){ZQ_TARGET_BITS, value};
+    else if (!in_bits && is_number && strcmp(end, "%") == 0)
+        *out = (zq_target){ZQ_TARGET_SHARE, value / 100};
+    else if (!in_bits && is_number && unit != NULL)
+        *out = (zq_target){ZQ_TARGET_AMOUNT, value * unit->factor};
+    else
+        return zq_fail(
+            err, ZQ_ERR_USAGE,
+            "size '%s' is not understood; expected w2 to w8 (bits everywhere), a share such as 25%%, or "
+            "%s",
+            text,
+            cost == ZQ_COST_BOPS ? "bit operations such as 500MBOPS or 1.5GBOPS"
+                                 : "bytes such as 800KB or 1.5MB");
+    return ZQ_OK;
+}
+
+/* ---- what files cost */
+
+static double count_weights(const zq_layer *layer) {
+    return (double)layer->n_channels * (double)layer->per_channel;
 }
 
 uint64_t zq_layer_bytes(const zq_layer *layer, int bits) {
-    const uint64_t count = (uint64_t)layer->n_channels * (uint64_t)layer->per_channel;
-    return (count * (uint64_t)zq_container_bits(bits) + 7) / 8;
+    return ((uint64_t)count_weights(layer) * (uint64_t)zq_container_bits(bits) + 7) / 8;
+}
+
+/* The width of a layer where `bits` are everywhere. */
+static double bits_of(const zq_layer *layer, double bits) {
+    return layer->kept != 0 ? layer->kept : bits;
 }
 
 static double sum_bytes(const zq_layers *layers, double bits) {
@@ -46,7 +71,7 @@ static double sum_bytes(const zq_layers *layers, double bits) {
     for (int i = 0; i < layers->n; i++) {
         const zq_layer *layer = &layers->items[i];
         sum += layer->kept != 0 ? (double)zq_layer_bytes(layer, layer->kept)
-                                : ceil((double)layer->n_channels * (double)layer->per_channel * bits / 8);
+                                : ceil(count_weights(layer) * bits / 8);
     }
     return sum;
 }
@@ -55,7 +80,7 @@ static double sum_bytes(const zq_layers *layers, double bits) {
 static int count_narrow(const zq_layers *layers, double bits) {
     int n = 0;
     for (int i = 0; i < layers->n; i++)
-        n += (layers->items[i].kept != 0 ? layers->items[i].kept : bits) < 8;
+        n += zq_container_bits((int)ceil(bits_of(&layers->items[i], bits))) < 8;
     return n;
 }
 
@@ -67,16 +92,74 @@ zq_file_cost zq_file_cost_from(const zq_layers *layers, uint64_t bytes_uniform8,
     return (zq_file_cost){.fixed = (uint64_t)fmax(0, rest8 - narrow * n_narrow8), .narrow = (uint64_t)narrow};
 }
 
-uint64_t zq_target_limit(const zq_target *target, const zq_layers *layers, const zq_file_cost *cost,
-                         uint64_t fp32_bytes) {
-    switch (target->kind) {
-    case ZQ_TARGET_BITS:
-        return cost->fixed + (uint64_t)sum_bytes(layers, target->value) +
-               cost->narrow * (uint64_t)count_narrow(layers, target->value);
-    case ZQ_TARGET_BYTES:
-        return (uint64_t)fmin(target->value, 1e18);
-    case ZQ_TARGET_SHARE:
-        return (uint64_t)(target->value * (double)fp32_bytes);
-    }
-    return 0;
+/* ---- what networks cost */
+
+/* A width need not be whole here. */
+static double ideal_cost(const zq_pricing *pricing, const zq_layer *layer, double bits) {
+    return pricing->cost == ZQ_COST_BOPS ? layer->macs * bits * pricing->activation_bits
+                                         : ceil(count_weights(layer) * bits / 8);
+}
+
+uint64_t zq_layer_cost(const zq_pricing *pricing, const zq_layer *layer, int bits) {
+    if (pricing->cost == ZQ_COST_BYTES)
+        return zq_layer_bytes(layer, bits) + (zq_container_bits(bits) < 8 ? pricing->file.narrow : 0);
+    return (uint64_t)fmin(ideal_cost(pricing, layer, bits), most);
+}
+
+uint64_t zq_base_cost(const zq_pricing *pricing, const zq_layers *layers) {
+    if (pricing->cost == ZQ_COST_BYTES)
+        return pricing->file.fixed;
+    return (uint64_t)fmin(pricing->cost == ZQ_COST_BOPS ? layers->float_macs * FP32_BITS * FP32_BITS
+                                                        : layers->float_weights * FP32_BITS / 8,
+                          most);
+}
+
+uint64_t zq_network_cost(const zq_pricing *pricing, const zq_layers *layers, const int *bits) {
+    uint64_t sum = zq_base_cost(pricing, layers);
+    for (int i = 0; i < layers->n; i++)
+        sum += zq_layer_cost(pricing, &layers->items[i], bits[i]);
+    return sum;
+}
+
+static double uniform_cost(const zq_pricing *pricing, const zq_layers *layers, double bits) {
+    double sum = (double)zq_base_cost(pricing, layers);
+    if (pricing->cost == ZQ_COST_BYTES)
+        return sum + sum_bytes(layers, bits) +
+               (double)pricing->file.narrow * (bits < 8 ? count_narrow(layers, 4) : count_narrow(layers, 8));
+    for (int i = 0; i < layers->n; i++)
+        sum += ideal_cost(pricing, &layers->items[i], bits_of(&layers->items[i], bits));
+    return sum;
+}
+
+static double fp32_cost(const zq_pricing *pricing, const zq_layers *layers) {
+    const bool bops = pricing->cost == ZQ_COST_BOPS;
+    double sum = (double)zq_base_cost(pricing, layers);
+    for (int i = 0; i < layers->n; i++)
+        sum += bops ? layers->items[i].macs * FP32_BITS * FP32_BITS
+                    : count_weights(&layers->items[i]) * FP32_BITS / 8;
+    return pricing->cost == ZQ_COST_BYTES ? (double)pricing->fp32_bytes : sum;
+}
+
+uint64_t zq_target_limit(const zq_target *target, const zq_layers *layers, const zq_pricing *pricing) {
+    double limit = target->value;
+    if (target->kind == ZQ_TARGET_BITS)
+        limit = uniform_cost(pricing, layers, target->value);
+    else if (target->kind == ZQ_TARGET_SHARE)
+        limit = target->value * fp32_cost(pricing, layers);
+    return (uint64_t)fmin(limit, most);
+}
+
+const char *zq_cost_name(zq_cost cost) {
+    return cost == ZQ_COST_BYTES ? "bytes" : cost == ZQ_COST_BITS ? "bits" : "bops";
+}
+
+char *zq_cost_text(zq_cost cost, uint64_t amount, char buffer[ZQ_COST_TEXT]) {
+    const unsigned long long n = amount;
+    if (cost == ZQ_COST_BYTES)
+        snprintf(buffer, ZQ_COST_TEXT, "%llu bytes of file", n);
+    else if (cost == ZQ_COST_BITS)
+        snprintf(buffer, ZQ_COST_TEXT, "%llu bytes of weights", n);
+    else
+        snprintf(buffer, ZQ_COST_TEXT, "%.7g MBOPS", (double)n / 1e6);
+    return buffer;
 }

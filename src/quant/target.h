@@ -1,30 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The size that a user asks for, in bytes of the file that is written. */
+/* What a network costs, and the limit that a user asks for. */
 #ifndef ZQ_QUANT_TARGET_H
 #define ZQ_QUANT_TARGET_H
 
 #include "quant/layers.h"
 
 typedef enum zq_target_kind {
-    ZQ_TARGET_BITS,  /* no larger than with so many bits in every layer that keeps no width */
-    ZQ_TARGET_BYTES, /* no larger than so many bytes */
-    ZQ_TARGET_SHARE, /* no larger than this share of the FP32 file */
+    ZQ_TARGET_BITS,   /* no more than with so many bits in every layer that keeps no width */
+    ZQ_TARGET_AMOUNT, /* no more than so many bytes or bit operations */
+    ZQ_TARGET_SHARE,  /* no more than this share of FP32 */
 } zq_target_kind;
 
 typedef struct zq_target {
     zq_target_kind kind;
-    double value; /* bits 2..8, bytes, or share 0..1 */
+    double value; /* bits 2..8, units of the cost, or share 0..1 */
 } zq_target;
 
-/* "w4", "1.5MB" (also KB, B; powers of 1000), "25%". */
-zq_status zq_target_parse(const char *text, zq_target *out, zq_error *err);
+/* "w4", "25%", "1.5MB" (also KB, B; powers of 1000); for bit operations "1.5GBOPS" (also MBOPS, TBOPS). */
+zq_status zq_target_parse(const char *text, zq_cost cost, zq_target *out, zq_error *err);
 
 /* Bytes that the integers of a layer take in the file at a width. */
 uint64_t zq_layer_bytes(const zq_layer *layer, int bits);
 
 /* What decides a file's size: bytes(file) = fixed + sum over layers of zq_layer_bytes + narrow for each layer
- * below 8 bits. Taken from two files that were really packed, with 8 and with 4 bits in all layers that keep
- * no width. */
+ * stored with less than 8 bits. Taken from two files that were really packed, with 8 and with 4 bits in all
+ * layers that keep no width. */
 typedef struct zq_file_cost {
     uint64_t fixed;
     uint64_t narrow; /* the Cast of a 4- or 2-bit constant */
@@ -32,8 +32,26 @@ typedef struct zq_file_cost {
 
 zq_file_cost zq_file_cost_from(const zq_layers *layers, uint64_t bytes_uniform8, uint64_t bytes_uniform4);
 
-/* The limit in bytes of the file. */
-uint64_t zq_target_limit(const zq_target *target, const zq_layers *layers, const zq_file_cost *cost,
-                         uint64_t fp32_bytes);
+/* How costs are counted: a network's is zq_base_cost + sum over layers of zq_layer_cost. With ZQ_COST_BYTES
+ * that is nearly the size of the file; the other two are exact. */
+typedef struct zq_pricing {
+    zq_cost cost;
+    int activation_bits;
+    zq_file_cost file;
+    uint64_t fp32_bytes; /* of the FP32 file */
+} zq_pricing;
+
+uint64_t zq_layer_cost(const zq_pricing *pricing, const zq_layer *layer, int bits);
+uint64_t zq_base_cost(const zq_pricing *pricing, const zq_layers *layers);
+uint64_t zq_network_cost(const zq_pricing *pricing, const zq_layers *layers, const int *bits);
+
+/* The limit in units of the cost. */
+uint64_t zq_target_limit(const zq_target *target, const zq_layers *layers, const zq_pricing *pricing);
+
+const char *zq_cost_name(zq_cost cost); /* "bytes", "bits", "bops" */
+
+/* "1234 bytes of file", for messages; returns buffer. */
+enum { ZQ_COST_TEXT = 64 };
+char *zq_cost_text(zq_cost cost, uint64_t amount, char buffer[ZQ_COST_TEXT]);
 
 #endif

@@ -7,7 +7,7 @@
 enum { HEIGHT = 380, TOP = 16, BOTTOM = 34, MOST_SPOTS = 120, MOST_LINE_POINTS = 400 };
 
 static double point_bytes(const zq_record *record, int p) {
-    return (double)(record->frontier->points[p].bytes + record->cost->fixed);
+    return (double)zq_record_point_bytes(record, p);
 }
 
 /* Axes that hold everything that is drawn. */
@@ -46,8 +46,8 @@ static void draw_frontier(const zq_panel *panel, const zq_record *record) {
 }
 
 static void draw_limit(const zq_panel *panel, const zq_record *record) {
-    const double limit = (double)record->limit_bytes;
-    if (limit < panel->x.lo || limit > panel->x.hi)
+    const double limit = (double)record->limit;
+    if (record->pricing->cost != ZQ_COST_BYTES || limit < panel->x.lo || limit > panel->x.hi)
         return;
     zq_svg_stem(panel, limit, panel->y.lo, panel->y.hi, "limit");
     const double x = zq_svg_x(panel, limit);

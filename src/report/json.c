@@ -122,22 +122,19 @@ static json_t *widths_json(const zq_sensitivity *sensitivity) {
     return list;
 }
 
-/* Every point with its file size and summed sensitivity, and the width of every layer. */
+/* Every point with its cost, its file size and its summed sensitivity, and the width of every layer. */
 static json_t *frontier_json(const zq_record *record) {
     const zq_frontier *frontier = record->frontier;
+    const uint64_t base = zq_base_cost(record->pricing, record->layers);
     json_t *list = json_array();
     for (int p = 0; p < frontier->n_points; p++) {
         json_t *bits = json_array();
         for (int i = 0; i < frontier->n_layers; i++)
-            json_array_append_new(
-                bits,
-                json_integer(
-                    record->sensitivity
-                        ->widths[frontier->choice[(size_t)p * (size_t)frontier->n_layers + (size_t)i]]));
-        json_array_append_new(list,
-                              json_pack("{s:I, s:o, s:o}", "bytes",
-                                        (json_int_t)(frontier->points[p].bytes + record->cost->fixed),
-                                        "sensitivity", number(frontier->points[p].omega), "bits", bits));
+            json_array_append_new(bits, json_integer(zq_record_point_bits(record, p, i)));
+        json_array_append_new(list, json_pack("{s:I, s:I, s:o, s:o}", "bytes",
+                                              (json_int_t)zq_record_point_bytes(record, p), "cost",
+                                              (json_int_t)(base + frontier->points[p].bytes), "sensitivity",
+                                              number(frontier->points[p].omega), "bits", bits));
     }
     return list;
 }
@@ -286,7 +283,11 @@ char *zq_record_json(const zq_record *record) {
         json_object_set_new(json, "uniform", uniform_json(record));
     }
     if (record->chosen != NULL) {
-        json_object_set_new(json, "limit_bytes", json_integer((json_int_t)record->limit_bytes));
+        const zq_cost cost = record->pricing->cost;
+        const json_int_t limit = (json_int_t)record->limit;
+        json_object_set_new(json, "cost", json_string(zq_cost_name(cost)));
+        json_object_set_new(json, "limit", json_integer(limit));
+        json_object_set_new(json, "limit_bytes", cost == ZQ_COST_BYTES ? json_integer(limit) : json_null());
         json_object_set_new(json, "candidates", candidates_json(record));
         json_object_set_new(json, "judged_on_images", json_integer(record->n_judge_images));
     }

@@ -34,10 +34,10 @@ typedef struct zq_record {
     const zq_activation *activations; /* [n_values] */
     const zq_density *seen;           /* [n_values] */
     const zq_sensitivity *sensitivity;
-    const zq_frontier *frontier; /* bytes are those of the layers */
-    const zq_file_cost *cost;    /* what the rest of the file takes */
-    uint64_t limit_bytes;        /* the size target */
-    const zq_profile *profile;   /* of the engine */
+    const zq_frontier *frontier; /* bytes are the costs of the layers */
+    const zq_pricing *pricing;
+    uint64_t limit;            /* the size target in units of the cost */
+    const zq_profile *profile; /* of the engine */
     const char *compared_path;
     uint64_t compared_bytes;
     const zq_comparison *comparison; /* with that file */
@@ -58,8 +58,12 @@ typedef struct zq_uniform {
     double sensitivity; /* sum over the layers */
 } zq_uniform;
 
-/* The width number k of record->sensitivity in every layer that may have it (record->cost isn't NULL). */
+/* The width number k of record->sensitivity in every layer that may have it (record->pricing isn't NULL). */
 zq_uniform zq_record_uniform(const zq_record *record, int k);
+
+/* Of a point of the frontier: the width of a layer, and the size of the whole file. */
+int zq_record_point_bits(const zq_record *record, int point, int layer);
+uint64_t zq_record_point_bytes(const zq_record *record, int point);
 
 /* The record as JSON text (owned by the caller, free()); NULL when out of memory. docs/report.md describes
  * it. */

@@ -2,7 +2,6 @@
 /* What users decide about layers. */
 #include "base/memory.h"
 #include "quant/rules.h"
-#include "quant/target.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -111,9 +110,9 @@ static void test_refused(void **state) {
         const char *keep[2], *part;
     } kept[] = {{{"cnov1=8", NULL}, "nearest name is 'conv1'"},
                 {{"onv2=8", NULL}, "nearest name is 'conv2'"},
-                {{"conv1", NULL}, "NAME=2"},
-                {{"conv1=3", NULL}, "NAME=2"},
-                {{"conv1=8 ", NULL}, "NAME=2"},
+                {{"conv1", NULL}, "NAME=BITS"},
+                {{"conv1=3", NULL}, "NAME=BITS"},
+                {{"conv1=8 ", NULL}, "NAME=BITS"},
                 {{"=8", NULL}, "no layer ''"},
                 {{"bn=4", NULL}, "exact at 8 bits"},
                 {{"conv1=4", "conv1=8"}, "both 4 and 8"}};
@@ -133,28 +132,23 @@ static void test_refused(void **state) {
     refuse(&(zq_options){.exclude = all, .n_exclude = 4}, "no layer is left");
 }
 
-/* A size in bits means the free layers; files tell what a narrow layer takes beyond its integers. */
-static void test_limit(void **state) {
+static void test_ideal_widths(void **state) {
     (void)state;
     network net;
-    const char *const keep[] = {"conv1=2", "conv2=8"};
-    const zq_options options = {.keep = keep, .n_keep = 2};
+    const char *const keep[] = {"conv1=5"}, *const seven[] = {"conv1=7"};
+    const zq_options options = {.cost = ZQ_COST_BITS, .keep = keep, .n_keep = 1};
     assert_int_equal(apply(&net, &options), ZQ_OK);
-    const uint64_t fixed = 1000, narrow = 50;
-    const zq_file_cost cost = zq_file_cost_from(&net.layers, fixed + 80 + 20 + narrow + 80 + 80 + 80,
-                                                fixed + 80 + 20 + narrow + 80 + 40 + narrow + 40 + narrow);
-    assert_int_equal(cost.fixed, fixed);
-    assert_int_equal(cost.narrow, narrow);
-    zq_target target;
-    assert_int_equal(zq_target_parse("w4", &target, NULL), ZQ_OK);
-    assert_int_equal(zq_target_limit(&target, &net.layers, &cost, 0), fixed + 260 + 3 * narrow);
+    assert_int_equal(net.rules.n_widths, 6);
+    assert_int_equal(zq_rules_at_most(&net.rules, &net.items[2], 7), 6);
     clear(&net);
+    refuse(&(zq_options){.cost = ZQ_COST_BOPS, .keep = seven, .n_keep = 1}, "2,3,4,5,6,8 bits");
+    refuse(&(zq_options){.bits = "3"}, "some of 2,4,8");
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_nothing_said), cmocka_unit_test(test_kept),  cmocka_unit_test(test_ends),
-        cmocka_unit_test(test_refused),      cmocka_unit_test(test_limit),
+        cmocka_unit_test(test_nothing_said), cmocka_unit_test(test_kept),         cmocka_unit_test(test_ends),
+        cmocka_unit_test(test_refused),      cmocka_unit_test(test_ideal_widths),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
