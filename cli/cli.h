@@ -66,6 +66,9 @@ void cli_progress_clear(void);
 /* "Nx3x32x32" of a JSON list into buffer; returns buffer. */
 char *cli_shape(const json_t *shape, char *buffer, size_t n);
 
+/* A line about what follows the part that zeroq reads, where there is something. */
+void cli_print_copied(const char *indent, const json_t *report);
+
 /* Tables of the "plan" in a report; false: out of memory. */
 bool cli_plan_print(const json_t *report);
 

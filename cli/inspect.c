@@ -47,6 +47,15 @@ static void print_model(const json_t *model) {
             "torch.onnx.export(model.eval(), ..., training=torch.onnx.TrainingMode.PRESERVE)).\n");
 }
 
+/* What follows the part that zeroq reads. */
+void cli_print_copied(const char *indent, const json_t *report) {
+    const json_t *copied = json_object_get(json_object_get(report, "model"), "copied");
+    const long long n_nodes = integer_at(copied, "nodes");
+    if (n_nodes > 0)
+        printf("%s%lld nodes at the end are copied as they are: %s\n", indent, n_nodes,
+               string_at(copied, "reason"));
+}
+
 static void print_node(const json_t *node, const json_t *layers) {
     char shape[128], weights[32] = "", macs[32] = "";
     const json_t *index = json_object_get(node, "layer");
@@ -87,6 +96,7 @@ static zq_status run(zq_job *job, const cli_arguments *arguments) {
     bool complete = report != NULL;
     if (complete) {
         print_model(json_object_get(report, "model"));
+        cli_print_copied("", report);
         if (arguments->plan)
             complete = cli_plan_print(report);
         else

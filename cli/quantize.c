@@ -89,6 +89,7 @@ static void print_summary(zq_job *job, const char *output) {
            100 * (double)summary.quantized_bytes / (double)summary.fp32_bytes);
     if (report != NULL) {
         print_widths(report);
+        cli_print_copied("  copied        ", report);
         print_damage(report);
         print_images(report);
         print_stages(report);

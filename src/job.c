@@ -92,9 +92,11 @@ void zq_job_forget_model(zq_job *job) {
     zq_box_clear(&job->box);
     zq_layers_clear(&job->layers);
     zq_graph_drop(job->graph);
+    zq_tail_drop(job->tail);
     zq_free(job->placements);
     zq_free(job->model_path);
     job->graph = NULL;
+    job->tail = NULL;
     job->placements = NULL;
     job->model_path = NULL;
     job->n_stages = job->n_kept_stages = 0;

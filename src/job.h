@@ -4,6 +4,7 @@
 #ifndef ZQ_JOB_H
 #define ZQ_JOB_H
 
+#include "onnx/onnx.h"
 #include "photo/photo.h"
 #include "quant/rules.h"
 #include "report/record.h"
@@ -15,6 +16,7 @@ struct zq_job {
     zq_error error;
     char *model_path, *output_path;
     zq_graph *graph;
+    zq_tail *tail; /* what follows it in the file; NULL: nothing */
     zq_simplify_counts bn;
     zq_layers layers;
     zq_rules rules;
@@ -66,7 +68,8 @@ zq_status zq_job_list_photos(zq_job *job, zq_photo_list *list_out);
 zq_status zq_job_read_photo(zq_job *job, const char *path, float *x);
 
 /* Reads a model as far as it can be run; a float one is simplified. [job_open.c] */
-zq_status zq_job_read_graph(zq_job *job, const char *path, zq_graph **graph_out, zq_simplify_counts *bn_out);
+zq_status zq_job_read_graph(zq_job *job, const char *path, zq_graph **graph_out, zq_tail **tail_out,
+                            zq_simplify_counts *bn_out);
 
 /* Whether there is exactly one input, of images. [job_open.c] */
 zq_status zq_job_check_input(zq_job *job, const char *path, const zq_graph *graph);

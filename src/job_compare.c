@@ -47,7 +47,8 @@ static zq_status find_images(zq_job *job, images *source) {
     return ZQ_OK;
 }
 
-static zq_status compare(zq_job *job, const char *reference, const char *other, zq_graph **other_graph) {
+static zq_status compare(zq_job *job, const char *reference, const char *other, zq_graph **other_graph,
+                         zq_tail **other_tail) {
     zq_simplify_counts bn;
     images source = {.job = job};
     ZQ_TRY(zq_job_check_options(job));
@@ -56,9 +57,9 @@ static zq_status compare(zq_job *job, const char *reference, const char *other, 
     job->compared_path = zq_strdup(other);
     if (job->model_path == NULL || job->compared_path == NULL)
         return zq_fail_memory(&job->error);
-    ZQ_TRY(zq_job_read_graph(job, reference, &job->graph, &job->bn));
+    ZQ_TRY(zq_job_read_graph(job, reference, &job->graph, &job->tail, &job->bn));
     ZQ_TRY(zq_job_check_input(job, reference, job->graph));
-    zq_status status = zq_job_read_graph(job, other, other_graph, &bn);
+    zq_status status = zq_job_read_graph(job, other, other_graph, other_tail, &bn);
     if (status == ZQ_OK)
         status = zq_job_check_input(job, other, *other_graph);
     if (status != ZQ_OK) {
@@ -81,11 +82,13 @@ static zq_status compare(zq_job *job, const char *reference, const char *other, 
 
 zq_status zq_job_compare(zq_job *job, const char *reference, const char *other) {
     zq_graph *other_graph = NULL;
+    zq_tail *other_tail = NULL;
     zq_job_forget_model(job);
     job->error = (zq_error){0};
     omp_set_num_threads(job->options.n_threads > 0 ? job->options.n_threads : omp_get_num_procs());
-    const zq_status status = compare(job, reference, other, &other_graph);
+    const zq_status status = compare(job, reference, other, &other_graph, &other_tail);
     zq_graph_drop(other_graph);
+    zq_tail_drop(other_tail);
     if (status != ZQ_OK) {
         if (strstr(job->error.text, other) == NULL)
             zq_job_name_file(&job->error, reference);

@@ -57,6 +57,12 @@ static zq_status check_layers(zq_job *job) {
                    job->model_path);
 }
 
+/* Eight bits need opset 13, fewer up to 25. */
+static zq_status check_tail(zq_job *job) {
+    const bool is_w8 = job->target.kind == ZQ_TARGET_BITS && job->target.value >= 8;
+    return zq_tail_check(job->tail, is_w8 ? 13 : 25, &job->error);
+}
+
 /* What would run as integers is known before anything is measured. */
 static zq_status preview_placement(zq_job *job) {
     zq_activation *any = zq_alloc((size_t)job->graph->n_values, sizeof *any);
@@ -71,9 +77,10 @@ static zq_status preview_placement(zq_job *job) {
 }
 
 /* Between Q and DQ nodes stands exactly what is computed: nothing is simplified there. */
-zq_status zq_job_read_graph(zq_job *job, const char *path, zq_graph **graph_out, zq_simplify_counts *bn_out) {
+zq_status zq_job_read_graph(zq_job *job, const char *path, zq_graph **graph_out, zq_tail **tail_out,
+                            zq_simplify_counts *bn_out) {
     zq_error *err = &job->error;
-    ZQ_TRY(zq_onnx_read(path, graph_out, err));
+    ZQ_TRY(zq_onnx_read_part(path, graph_out, tail_out, err));
     ZQ_TRY(zq_fold_constants(*graph_out, job->options.input_shapes, err));
     ZQ_TRY(zq_free_batch(*graph_out, err));
     return is_quantized(*graph_out) ? ZQ_OK : zq_simplify(*graph_out, bn_out, err);
@@ -86,7 +93,8 @@ static zq_status open_model(zq_job *job, const char *path) {
     job->model_path = zq_strdup(path);
     if (job->model_path == NULL)
         return zq_fail_memory(err);
-    ZQ_TRY(zq_job_read_graph(job, path, &job->graph, &job->bn));
+    ZQ_TRY(zq_job_read_graph(job, path, &job->graph, &job->tail, &job->bn));
+    ZQ_TRY(check_tail(job));
     ZQ_TRY(zq_layers_find(job->graph, &job->layers, err));
     ZQ_TRY(zq_job_check_input(job, path, job->graph));
     ZQ_TRY(check_layers(job));

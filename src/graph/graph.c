@@ -252,6 +252,7 @@ static bool copy_contents(zq_graph *copy, const zq_graph *graph) {
     copy->opset = graph->opset;
     copy->ir_version = graph->ir_version;
     copy->file_bytes = graph->file_bytes;
+    copy->tail = graph->tail;
     copy->id_counter = graph->id_counter;
     if (!zq_grow(&copy->values, &copy->values_capacity, (size_t)graph->n_values, sizeof copy->values[0]) ||
         !zq_grow(&copy->nodes, &copy->nodes_capacity, (size_t)graph->n_nodes, sizeof copy->nodes[0]))
@@ -321,11 +322,19 @@ int zq_graph_consumers(const zq_graph *graph, int value, int **nodes_out) {
     return n_found;
 }
 
-bool zq_graph_is_output(const zq_graph *graph, int value) {
-    for (int o = 0; o < graph->n_outputs; o++)
-        if (graph->outputs[o] == value)
+static bool has_index(int n, const int *indices, int index) {
+    for (int i = 0; i < n; i++)
+        if (indices[i] == index)
             return true;
     return false;
+}
+
+bool zq_graph_is_input(const zq_graph *graph, int value) {
+    return has_index(graph->n_inputs, graph->inputs, value);
+}
+
+bool zq_graph_is_output(const zq_graph *graph, int value) {
+    return has_index(graph->n_outputs, graph->outputs, value);
 }
 
 int64_t zq_graph_images(const zq_graph *graph) {

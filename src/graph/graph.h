@@ -10,7 +10,8 @@
 
 #include "graph/tensor.h"
 
-typedef struct zq_op zq_op; /* graph/op.h */
+typedef struct zq_op zq_op;     /* graph/op.h */
+typedef struct zq_tail zq_tail; /* onnx/onnx.h */
 
 typedef enum zq_attr_kind {
     ZQ_ATTR_INT = 1,
@@ -75,6 +76,7 @@ typedef struct zq_graph {
     int opset, ir_version; /* of the file read */
     char *producer;        /* producer_name producer_version of the file read; may be NULL */
     uint64_t file_bytes;   /* of the file read, external data included */
+    const zq_tail *tail;   /* what follows in the file; borrowed from who read it; NULL: nothing */
     uint64_t id_counter;   /* for unique names */
     size_t n_slots;        /* hash index of value names; 0: to be rebuilt */
     int *slots;
@@ -141,6 +143,7 @@ void zq_graph_replace_uses(zq_graph *graph, int value, int replacement);
 /* Nodes that read value; a node that reads it twice counts once. List (owned by the caller, zq_free) in
  * *nodes_out when that is not NULL. Returns the number, -1 when out of memory. */
 int zq_graph_consumers(const zq_graph *graph, int value, int **nodes_out);
+bool zq_graph_is_input(const zq_graph *graph, int value);
 bool zq_graph_is_output(const zq_graph *graph, int value);
 
 /* Images that the shapes in the graph are for: 1 where the batch is free. */

@@ -11,10 +11,27 @@
  * caller; the graph is sorted, all nodes are parsed, nothing is folded yet. */
 zq_status zq_onnx_read(const char *path, zq_graph **graph_out, zq_error *err);
 
-/* The same from memory. folder: where external data files lie; NULL: external data is refused. name: for
- * messages. */
+/* What follows the graph in a file and is copied as it is: nodes that zeroq can't read and all that depend on
+ * them, down to the outputs, are its tail. */
+
+/* The same for a file whose last nodes can't be read, provided that no layers worth quantizing are among
+ * them: what they take from the rest are then outputs of the graph, and *tail_out is owned by the caller
+ * (NULL: all was read). graph->tail borrows it, and zq_onnx_write puts both together again. */
+zq_status zq_onnx_read_part(const char *path, zq_graph **graph_out, zq_tail **tail_out, zq_error *err);
+void zq_tail_drop(zq_tail *tail); /* NULL is allowed */
+
+/* For NULL: 0 and "". */
+int zq_tail_nodes(const zq_tail *tail);
+const char *zq_tail_reason(const zq_tail *tail); /* a sentence about the first node, without full stop */
+
+/* Whether the tail can stand in a file of that opset: refuses it where an operator means something else
+ * there. */
+zq_status zq_tail_check(const zq_tail *tail, int opset, zq_error *err);
+
+/* The same as zq_onnx_read from memory. folder: where external data files lie; NULL: external data is
+ * refused. name: for messages. */
 zq_status zq_onnx_read_bytes(const void *bytes, size_t n_bytes, const char *folder, const char *name,
-                             zq_graph **graph_out, zq_error *err);
+                             zq_graph **graph_out, zq_tail **tail_out, zq_error *err);
 
 typedef struct zq_onnx_property {
     const char *key, *value;

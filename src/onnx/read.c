@@ -6,7 +6,9 @@
 #include "graph/op.h"
 #include "onnx/canonical.h"
 #include "onnx/scan.h"
+#include "onnx/tail.h"
 #include "onnx/tensor_proto.h"
+#include "onnx/unpack.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -18,12 +20,19 @@ typedef struct reader {
     const Onnx__GraphProto *proto;
     zq_graph *graph;
     zq_external external;
+    bool may_leave; /* nodes that can't be read */
+    zq_cut cut;     /* proto NULL: all nodes are to be read */
+    int node;       /* being read; -1: none */
     zq_error *err;
 } reader;
 
 /* proto2 strings that are absent are NULL. */
 static const char *text_of(const char *text) {
     return text != NULL ? text : "";
+}
+
+static bool is_left(const reader *read, size_t node) {
+    return read->cut.proto != NULL && read->cut.left[node];
 }
 
 /* ---- model */
@@ -91,6 +100,8 @@ static zq_status read_initializers(reader *read) {
     for (size_t i = 0; i < read->proto->n_initializer; i++) {
         const Onnx__TensorProto *proto = read->proto->initializer[i];
         zq_tensor *tensor;
+        if (read->cut.proto != NULL && zq_cut_leaves_readers(&read->cut, text_of(proto->name)))
+            continue;
         ZQ_TRY(check_new_name(read, "an initializer", text_of(proto->name)));
         ZQ_TRY(zq_tensor_proto_read(proto, &read->external, &tensor, read->err));
         ZQ_TRY(add_constant(read, proto->name, tensor));
@@ -140,12 +151,21 @@ static zq_status read_input(reader *read, const Onnx__ValueInfoProto *info) {
     return value < 0 || !zq_graph_add_input(read->graph, value) ? zq_fail_memory(read->err) : ZQ_OK;
 }
 
+/* An input that only nodes that are left want, or none at all. */
+static bool is_left_input(const reader *read, const char *name) {
+    if (read->cut.proto == NULL)
+        return false;
+    return zq_cut_is_initializer(&read->cut, name) || zq_cut_leaves_readers(&read->cut, name) ||
+           (zq_cut_count_inputs(&read->cut) > 1 && !zq_cut_has_readers(&read->cut, name));
+}
+
 /* IR versions up to 3 list the initializers as inputs, too. */
 static zq_status read_inputs(reader *read) {
     zq_graph *graph = read->graph;
     for (size_t i = 0; i < read->proto->n_input; i++) {
         const int known = zq_graph_find_value(graph, text_of(read->proto->input[i]->name));
-        if (known < 0 || graph->values[known].constant == NULL)
+        const char *name = text_of(read->proto->input[i]->name);
+        if ((known < 0 || graph->values[known].constant == NULL) && !is_left_input(read, name))
             ZQ_TRY(read_input(read, read->proto->input[i]));
     }
     graph->free_batch = graph->n_inputs > 0;
@@ -157,10 +177,8 @@ static zq_status read_inputs(reader *read) {
 }
 
 static bool is_provided(const zq_graph *graph, int value) {
-    for (int i = 0; i < graph->n_inputs; i++)
-        if (graph->inputs[i] == value)
-            return true;
-    return graph->values[value].constant != NULL || graph->values[value].producer >= 0;
+    return zq_graph_is_input(graph, value) || graph->values[value].constant != NULL ||
+           graph->values[value].producer >= 0;
 }
 
 static zq_status read_output(reader *read, const Onnx__ValueInfoProto *info) {
@@ -292,12 +310,15 @@ static zq_status declare_outputs(reader *read) {
             if (proto->output[o][0] == '\0')
                 continue;
             ZQ_TRY(check_new_name(read, "the output of a node", proto->output[o]));
-            if (!is_constant(proto) && zq_graph_add_value(read->graph, proto->output[o], ZQ_NONE, NULL) < 0)
+            if ((!is_constant(proto) || is_left(read, n)) &&
+                zq_graph_add_value(read->graph, proto->output[o], ZQ_NONE, NULL) < 0)
                 return zq_fail_memory(read->err);
         }
-        if (is_constant(proto))
+        read->node = (int)n;
+        if (is_constant(proto) && !is_left(read, n))
             ZQ_TRY(read_constant(read, proto));
     }
+    read->node = -1;
     return ZQ_OK;
 }
 
@@ -365,78 +386,151 @@ static zq_status read_node(reader *read, const Onnx__NodeProto *proto) {
                            : zq_canonical_node(read->graph, proto->op_type, read->graph->opset, read->err);
 }
 
-/* ---- the whole */
+/* ---- nodes that are left */
 
-static zq_status read_graph(reader *read, const Onnx__ModelProto *model) {
-    ZQ_TRY(read_header(read, model));
-    ZQ_TRY(read_initializers(read));
-    ZQ_TRY(read_inputs(read));
-    ZQ_TRY(declare_outputs(read));
-    for (size_t n = 0; n < read->proto->n_node; n++)
-        if (!is_constant(read->proto->node[n]))
-            ZQ_TRY(read_node(read, read->proto->node[n]));
-    for (size_t o = 0; o < read->proto->n_output; o++)
-        ZQ_TRY(read_output(read, read->proto->output[o]));
-    if (read->graph->n_outputs == 0)
-        return zq_fail(read->err, ZQ_ERR_FORMAT, "has no outputs");
-    ZQ_TRY(zq_graph_sort(read->graph, read->err));
-    for (int n = 0; n < read->graph->n_nodes; n++)
-        ZQ_TRY(zq_node_parse(&read->graph->nodes[n], read->err));
+static zq_status need_cut(reader *read) {
+    return read->cut.proto != NULL ? ZQ_OK : zq_cut_new(read->proto, &read->cut, read->err);
+}
+
+/* Leaves the operators that zeroq doesn't have. */
+static zq_status leave_unknown(reader *read) {
+    zq_error *const err = read->err, reason = {0};
+    const zq_op *op;
+    for (size_t n = 0; n < read->proto->n_node; n++) {
+        read->err = &reason;
+        const bool known =
+            is_constant(read->proto->node[n]) || check_operator(read, read->proto->node[n], &op) == ZQ_OK;
+        read->err = err;
+        if (known)
+            continue;
+        ZQ_TRY(need_cut(read));
+        ZQ_TRY(zq_cut_leave(&read->cut, n, reason.text, err));
+    }
     return ZQ_OK;
 }
 
-/* protobuf-c allocates through zq_alloc_raw, so that a failing allocation can be tested and told from a
- * damaged file. */
-static void *allocate(void *failed, size_t size) {
-    void *memory = zq_alloc_raw(size, 1);
-    if (memory == NULL)
-        *(bool *)failed = true;
-    return memory;
+/* What is left at first sight. */
+static zq_status begin_cut(reader *read) {
+    ZQ_TRY(leave_unknown(read));
+    if (read->proto->n_input < 2)
+        return ZQ_OK;
+    ZQ_TRY(need_cut(read));
+    return zq_cut_side_inputs(&read->cut, read->err);
 }
 
-static void release(void *failed, void *memory) {
-    (void)failed;
-    zq_free(memory);
+/* ---- the whole */
+
+static zq_status read_nodes(reader *read) {
+    for (size_t n = 0; n < read->proto->n_node; n++) {
+        if (is_constant(read->proto->node[n]) || is_left(read, n))
+            continue;
+        const int first = read->graph->n_nodes;
+        read->node = (int)n;
+        ZQ_TRY(read_node(read, read->proto->node[n]));
+        for (int added = first; added < read->graph->n_nodes; added++)
+            ZQ_TRY(zq_node_parse(&read->graph->nodes[added], read->err));
+    }
+    read->node = -1;
+    return ZQ_OK;
 }
 
-static zq_status parse(const void *bytes, size_t n_bytes, const char *folder, zq_graph *graph,
-                       zq_error *err) {
+static zq_status read_outputs(reader *read) {
+    for (size_t o = 0; o < read->proto->n_output; o++)
+        if (read->cut.proto == NULL ||
+            !zq_cut_leaves_value(&read->cut, text_of(read->proto->output[o]->name)))
+            ZQ_TRY(read_output(read, read->proto->output[o]));
+    if (read->cut.proto != NULL) {
+        ZQ_TRY(zq_cut_finish(&read->cut, read->err));
+        ZQ_TRY(zq_cut_take_values(&read->cut, read->graph, read->err));
+    }
+    return read->graph->n_outputs > 0 ? ZQ_OK : zq_fail(read->err, ZQ_ERR_FORMAT, "has no outputs");
+}
+
+static zq_status read_graph(reader *read, const Onnx__ModelProto *model) {
+    ZQ_TRY(read_header(read, model));
+    if (read->may_leave && read->cut.proto == NULL)
+        ZQ_TRY(begin_cut(read));
+    ZQ_TRY(read_initializers(read));
+    ZQ_TRY(read_inputs(read));
+    ZQ_TRY(declare_outputs(read));
+    ZQ_TRY(read_nodes(read));
+    ZQ_TRY(read_outputs(read));
+    return zq_graph_sort(read->graph, read->err);
+}
+
+static zq_graph *new_graph(const char *name) {
+    zq_graph *graph = zq_graph_new();
+    if (graph != NULL && (graph->file = zq_strdup(name)) == NULL) {
+        zq_graph_drop(graph);
+        return NULL;
+    }
+    return graph;
+}
+
+/* Reads the graph; where a node can't be read, once more without it. */
+static zq_status read_parts(reader *read, const Onnx__ModelProto *model, const char *name) {
+    enum { MOST_TRIES = 50 };
+    const char *folder = read->external.folder;
+    for (int tries = 1;; tries++) {
+        read->node = -1;
+        read->graph = new_graph(name);
+        zq_status status = read->graph == NULL ? zq_fail_memory(read->err) : read_graph(read, model);
+        if (status != ZQ_ERR_UNSUPPORTED || read->node < 0 || !read->may_leave || tries == MOST_TRIES)
+            return status;
+        const zq_error reason = *read->err;
+        ZQ_TRY(need_cut(read));
+        ZQ_TRY(zq_cut_leave(&read->cut, (size_t)read->node, reason.text, read->err));
+        zq_graph_drop(read->graph);
+        zq_external_clear(&read->external);
+        read->external.folder = folder;
+    }
+}
+
+static bool leaves_something(const reader *read) {
+    return read->cut.proto != NULL &&
+           (read->cut.n_left > 0 || zq_cut_count_inputs(&read->cut) > read->graph->n_inputs);
+}
+
+static zq_status parse(const void *bytes, size_t n_bytes, const char *folder, const char *name,
+                       zq_graph **graph_out, zq_tail **tail_out, zq_error *err) {
     static const char pointer[] = "version https://git-lfs";
+    Onnx__ModelProto *model;
     if (n_bytes >= sizeof pointer - 1 && memcmp(bytes, pointer, sizeof pointer - 1) == 0)
         return zq_fail(err, ZQ_ERR_FORMAT, "is a Git LFS pointer, not the model: run git lfs pull");
     ZQ_TRY(zq_scan_message(&onnx__model_proto__descriptor, bytes, n_bytes, err));
-    bool failed = false;
-    ProtobufCAllocator allocator = {allocate, release, &failed};
-    Onnx__ModelProto *model = onnx__model_proto__unpack(&allocator, n_bytes, bytes);
-    if (model == NULL)
-        return failed ? zq_fail_memory(err) : zq_fail(err, ZQ_ERR_FORMAT, "is damaged or not an ONNX file");
-    reader read = {.proto = model->graph, .graph = graph, .external = {.folder = folder}, .err = err};
-    const zq_status status = model->graph != NULL
-                                 ? read_graph(&read, model)
-                                 : zq_fail(err, ZQ_ERR_FORMAT, "is not an ONNX model: it holds no graph");
-    graph->file_bytes = n_bytes + read.external.file_bytes;
+    ZQ_TRY(zq_unpack_model(bytes, n_bytes, &model, err));
+    reader read = {
+        .proto = model->graph, .external = {.folder = folder}, .may_leave = tail_out != NULL, .err = err};
+    zq_tail *tail = NULL;
+    zq_status status = model->graph != NULL
+                           ? read_parts(&read, model, name)
+                           : zq_fail(err, ZQ_ERR_FORMAT, "is not an ONNX model: it holds no graph");
+    if (status == ZQ_OK) {
+        read.graph->file_bytes = n_bytes + read.external.file_bytes;
+        if (leaves_something(&read))
+            status = zq_tail_new(model, &read.cut, read.graph->opset, &read.external, &tail, err);
+    }
+    if (status == ZQ_OK) {
+        read.graph->tail = tail;
+        *graph_out = read.graph;
+        if (tail_out != NULL)
+            *tail_out = tail;
+    } else
+        zq_graph_drop(read.graph);
+    zq_cut_clear(&read.cut);
     zq_external_clear(&read.external);
-    onnx__model_proto__free_unpacked(model, &allocator);
+    zq_unpack_drop(model);
     return status;
 }
 
 zq_status zq_onnx_read_bytes(const void *bytes, size_t n_bytes, const char *folder, const char *name,
-                             zq_graph **graph_out, zq_error *err) {
+                             zq_graph **graph_out, zq_tail **tail_out, zq_error *err) {
     zq_error reason = {0};
-    zq_graph *graph = zq_graph_new();
-    zq_status status =
-        graph == NULL || (graph->file = zq_strdup(name)) == NULL ? zq_fail_memory(&reason) : ZQ_OK;
-    if (status == ZQ_OK)
-        status = parse(bytes, n_bytes, folder, graph, &reason);
-    if (status != ZQ_OK) {
-        zq_graph_drop(graph);
-        return zq_fail(err, status, "%.300s: %s", name, reason.text);
-    }
-    *graph_out = graph;
-    return ZQ_OK;
+    const zq_status status = parse(bytes, n_bytes, folder, name, graph_out, tail_out, &reason);
+    return status == ZQ_OK ? ZQ_OK : zq_fail(err, status, "%.300s: %s", name, reason.text);
 }
 
-zq_status zq_onnx_read(const char *path, zq_graph **graph_out, zq_error *err) {
+zq_status zq_onnx_read_part(const char *path, zq_graph **graph_out, zq_tail **tail_out, zq_error *err) {
     unsigned char *bytes;
     size_t n_bytes;
     ZQ_TRY(zq_file_read(path, &bytes, &n_bytes, err));
@@ -446,8 +540,12 @@ zq_status zq_onnx_read(const char *path, zq_graph **graph_out, zq_error *err) {
                                    : zq_strndup(path, (size_t)(slash - path));
     const zq_status status = folder == NULL
                                  ? zq_fail_memory(err)
-                                 : zq_onnx_read_bytes(bytes, n_bytes, folder, path, graph_out, err);
+                                 : zq_onnx_read_bytes(bytes, n_bytes, folder, path, graph_out, tail_out, err);
     zq_free(folder);
     zq_free(bytes);
     return status;
+}
+
+zq_status zq_onnx_read(const char *path, zq_graph **graph_out, zq_error *err) {
+    return zq_onnx_read_part(path, graph_out, NULL, err);
 }

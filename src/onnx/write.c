@@ -6,6 +6,7 @@
 #include "graph/op.h"
 #include "onnx/raise.h"
 #include "onnx/scratch.h"
+#include "onnx/tail.h"
 #include "onnx/tensor_proto.h"
 
 #include <inttypes.h>
@@ -21,6 +22,7 @@ typedef struct writer {
     Onnx__GraphProto proto;
     Onnx__OperatorSetIdProto import;
     zq_scratch scratch;
+    char **names;       /* [n_values] in the file */
     bool *written;      /* [n_values] constants among the initializers already */
     uint64_t raw_bytes; /* of all tensors */
     bool size_only;     /* packed data is counted, not made */
@@ -82,7 +84,7 @@ static zq_status add_constant(writer *write, int value) {
     if (constant->constant == NULL || write->written[value])
         return ZQ_OK;
     write->written[value] = true;
-    return add_initializer(write, constant->constant, constant->name);
+    return add_initializer(write, constant->constant, write->names[value]);
 }
 
 /* ---- nodes */
@@ -164,7 +166,7 @@ static bool is_taken(const zq_graph *graph, const char *name) {
 /* An attribute as a constant input behind the others. */
 static zq_status append_list_input(writer *write, const zq_node *node, const zq_attr *attr,
                                    Onnx__NodeProto *proto) {
-    char *name = take_text(write, write->graph->values[node->outputs[0]].name, "_axes");
+    char *name = take_text(write, write->names[node->outputs[0]], "_axes");
     while (name != NULL && is_taken(write->graph, name))
         name = take_text(write, name, "_");
     zq_tensor *tensor = take(write, 1, sizeof *tensor);
@@ -177,7 +179,6 @@ static zq_status append_list_input(writer *write, const zq_node *node, const zq_
 }
 
 static zq_status make_node(writer *write, const zq_node *node, int opset, Onnx__NodeProto *proto) {
-    const zq_graph *graph = write->graph;
     const zq_raised raised = zq_raise_node(node, opset);
     proto->name = node->name;
     proto->op_type = (char *)node->op->name;
@@ -186,12 +187,12 @@ static zq_status make_node(writer *write, const zq_node *node, int opset, Onnx__
     if (proto->input == NULL || proto->output == NULL)
         return ZQ_ERR_MEMORY;
     for (int i = 0; i < node->n_inputs; i++) {
-        proto->input[proto->n_input++] = node->inputs[i] < 0 ? "" : graph->values[node->inputs[i]].name;
+        proto->input[proto->n_input++] = node->inputs[i] < 0 ? "" : write->names[node->inputs[i]];
         if (node->inputs[i] >= 0)
             ZQ_TRY(add_constant(write, node->inputs[i]));
     }
     for (int o = 0; o < node->n_outputs; o++)
-        proto->output[proto->n_output++] = node->outputs[o] < 0 ? "" : graph->values[node->outputs[o]].name;
+        proto->output[proto->n_output++] = node->outputs[o] < 0 ? "" : write->names[node->outputs[o]];
     ZQ_TRY(make_attrs(write, node, &raised, proto));
     return raised.attr_as_input == NULL ? ZQ_OK : append_list_input(write, node, raised.attr_as_input, proto);
 }
@@ -231,7 +232,8 @@ static zq_status separate_names(writer *write) {
 
 static zq_status make_nodes(writer *write, int opset) {
     const zq_graph *graph = write->graph;
-    write->proto.node = take(write, (size_t)graph->n_nodes, sizeof write->proto.node[0]);
+    write->proto.node =
+        take(write, (size_t)(graph->n_nodes + zq_tail_nodes(graph->tail)), sizeof write->proto.node[0]);
     if (write->proto.node == NULL)
         return ZQ_ERR_MEMORY;
     for (int n = 0; n < graph->n_nodes; n++) {
@@ -244,7 +246,30 @@ static zq_status make_nodes(writer *write, int opset) {
         ZQ_TRY(make_node(write, &graph->nodes[n], opset, proto));
         write->proto.node[write->proto.n_node++] = proto;
     }
-    return separate_names(write);
+    return ZQ_OK;
+}
+
+/* Names that the tail uses for itself are its own. */
+static zq_status choose_names(writer *write) {
+    const zq_graph *graph = write->graph;
+    write->names = take(write, (size_t)graph->n_values, sizeof *write->names);
+    if (write->names == NULL)
+        return ZQ_ERR_MEMORY;
+    for (int v = 0; v < graph->n_values; v++)
+        write->names[v] = graph->values[v].name;
+    for (int v = 0; v < graph->n_values && graph->tail != NULL; v++) {
+        if (zq_graph_is_output(graph, v) || zq_graph_is_input(graph, v))
+            continue;
+        char *name = write->names[v];
+        while (name != NULL && zq_graph_find_value(graph->tail->names, name) >= 0)
+            do
+                name = take_text(write, name, "_");
+            while (name != NULL && is_taken(graph, name));
+        write->names[v] = name;
+        if (name == NULL)
+            return ZQ_ERR_MEMORY;
+    }
+    return ZQ_OK;
 }
 
 /* ---- inputs and outputs */
@@ -324,25 +349,48 @@ static zq_status make_output(writer *write, const zq_value *value, Onnx__ValueIn
     return make_value(write, value, is_batch, &shape, info_out);
 }
 
+static zq_status make_input(writer *write, const zq_value *value, Onnx__ValueInfoProto **info_out) {
+    const zq_graph *graph = write->graph;
+    zq_shape shape = value->shape;
+    if (graph->free_batch && shape.rank > 0)
+        shape.dims[0] = declared(graph, 1);
+    return make_value(write, value, graph->free_batch, &shape, info_out);
+}
+
+typedef zq_status (*info_maker)(writer *write, const zq_value *value, Onnx__ValueInfoProto **info_out);
+
+/* The values of the graph; with a tail, what the file declares, in its order. */
+static zq_status make_infos(writer *write, int n_values, const int *values, size_t n_declared,
+                            Onnx__ValueInfoProto **declared_infos, info_maker make, size_t *n_out,
+                            Onnx__ValueInfoProto ***infos_out) {
+    const zq_graph *graph = write->graph;
+    const size_t n = graph->tail == NULL ? (size_t)n_values : n_declared;
+    Onnx__ValueInfoProto **infos = *infos_out = take(write, n, sizeof *infos);
+    if (infos == NULL)
+        return ZQ_ERR_MEMORY;
+    for (size_t i = 0; i < n; i++) {
+        int at = graph->tail == NULL ? (int)i : 0;
+        while (graph->tail != NULL && at < n_values &&
+               strcmp(graph->values[values[at]].name, declared_infos[i]->name) != 0)
+            at++;
+        if (at < n_values)
+            ZQ_TRY(make(write, &graph->values[values[at]], &infos[i]));
+        else
+            infos[i] = declared_infos[i];
+        ++*n_out;
+    }
+    return ZQ_OK;
+}
+
 static zq_status make_interface(writer *write) {
     const zq_graph *graph = write->graph;
-    write->proto.input = take(write, (size_t)graph->n_inputs, sizeof write->proto.input[0]);
-    write->proto.output = take(write, (size_t)graph->n_outputs, sizeof write->proto.output[0]);
-    if (write->proto.input == NULL || write->proto.output == NULL)
-        return ZQ_ERR_MEMORY;
-    for (int i = 0; i < graph->n_inputs; i++) {
-        const zq_value *value = &graph->values[graph->inputs[i]];
-        zq_shape shape = value->shape;
-        if (graph->free_batch && shape.rank > 0)
-            shape.dims[0] = declared(graph, 1);
-        ZQ_TRY(make_value(write, value, graph->free_batch, &shape, &write->proto.input[i]));
-        write->proto.n_input++;
-    }
-    for (int o = 0; o < graph->n_outputs; o++) {
-        ZQ_TRY(make_output(write, &graph->values[graph->outputs[o]], &write->proto.output[o]));
-        write->proto.n_output++;
+    const Onnx__GraphProto *file = graph->tail == NULL ? &write->proto : graph->tail->model->graph;
+    ZQ_TRY(make_infos(write, graph->n_inputs, graph->inputs, file->n_input, file->input, make_input,
+                      &write->proto.n_input, &write->proto.input));
+    ZQ_TRY(make_infos(write, graph->n_outputs, graph->outputs, file->n_output, file->output, make_output,
+                      &write->proto.n_output, &write->proto.output));
+    for (int o = 0; o < graph->n_outputs; o++)
         ZQ_TRY(add_constant(write, graph->outputs[o]));
-    }
     return ZQ_OK;
 }
 
@@ -366,7 +414,11 @@ static zq_status make_properties(writer *write, int n, const zq_onnx_property *p
 
 static zq_status make_model(writer *write, int n_properties, const zq_onnx_property *properties) {
     const zq_graph *graph = write->graph;
-    const int opset = zq_raise_opset(graph);
+    const zq_tail *tail = graph->tail;
+    const Onnx__ModelProto none = ONNX__MODEL_PROTO__INIT, *rest = tail == NULL ? &none : tail->model;
+    const size_t n_rest = tail == NULL ? 0 : rest->graph->n_initializer + rest->graph->n_node;
+    const int needed = zq_raise_opset(graph);
+    const int opset = tail != NULL && tail->opset > needed ? tail->opset : needed;
     onnx__model_proto__init(&write->model);
     onnx__graph_proto__init(&write->proto);
     onnx__operator_set_id_proto__init(&write->import);
@@ -378,17 +430,21 @@ static zq_status make_model(writer *write, int n_properties, const zq_onnx_prope
     write->import.domain = "";
     write->import.has_version = true;
     write->import.version = opset;
-    write->model.opset_import = take(write, 1, sizeof write->model.opset_import[0]);
+    write->model.opset_import = take(write, 1 + rest->n_opset_import, sizeof write->model.opset_import[0]);
     /* a node adds at most one tensor to those of the values */
-    write->proto.initializer =
-        take(write, (size_t)graph->n_values + (size_t)graph->n_nodes, sizeof write->proto.initializer[0]);
+    write->proto.initializer = take(write, (size_t)graph->n_values + (size_t)graph->n_nodes + n_rest,
+                                    sizeof write->proto.initializer[0]);
     write->written = take(write, (size_t)graph->n_values, sizeof *write->written);
     if (write->model.opset_import == NULL || write->proto.initializer == NULL || write->written == NULL)
         return ZQ_ERR_MEMORY;
     write->model.opset_import[write->model.n_opset_import++] = &write->import;
     write->proto.name = graph->name != NULL && graph->name[0] != '\0' ? graph->name : "graph";
+    ZQ_TRY(choose_names(write));
     ZQ_TRY(make_nodes(write, opset));
     ZQ_TRY(make_interface(write));
+    if (tail != NULL && !zq_tail_splice(tail, opset, &write->scratch, &write->model))
+        return zq_fail_memory(write->err);
+    ZQ_TRY(separate_names(write));
     return make_properties(write, n_properties, properties);
 }
 

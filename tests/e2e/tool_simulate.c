@@ -34,13 +34,15 @@ static void dump(zq_graph *graph, zq_plan *plan, int value, FILE *bytes, FILE *f
 int main(int argc, char **argv) {
     zq_error err = {0};
     zq_graph *graph;
+    zq_tail *tail;
     zq_plan *plan;
     unsigned char *images;
     size_t n_bytes;
     char path[4096];
     if (argc != 5)
         return ZQ_ERR_USAGE;
-    if (zq_onnx_read(argv[1], &graph, &err) != ZQ_OK || zq_fold_constants(graph, NULL, &err) != ZQ_OK ||
+    if (zq_onnx_read_part(argv[1], &graph, &tail, &err) != ZQ_OK ||
+        zq_fold_constants(graph, NULL, &err) != ZQ_OK ||
         zq_file_read(argv[2], &images, &n_bytes, &err) != ZQ_OK)
         return fail(&err);
     const zq_plan_options options = {.n_images = atoll(argv[3]), .keep_values = true};
@@ -63,5 +65,6 @@ int main(int argc, char **argv) {
     zq_free(images);
     zq_plan_drop(plan);
     zq_graph_drop(graph);
+    zq_tail_drop(tail);
     return ZQ_OK;
 }

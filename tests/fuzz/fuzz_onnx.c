@@ -30,12 +30,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n_bytes);
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n_bytes) {
     zq_graph *graph = NULL;
+    zq_tail *tail = NULL;
     zq_error err = {0};
-    const zq_status status = zq_onnx_read_bytes(bytes, n_bytes, NULL, "fuzz.onnx", &graph, &err);
+    const zq_status status = zq_onnx_read_bytes(bytes, n_bytes, NULL, "fuzz.onnx", &graph, &tail, &err);
     if (status == ZQ_OK)
         use(graph);
     else if (status == ZQ_ERR_INTERNAL || err.text[0] == '\0')
         abort();
     zq_graph_drop(graph);
+    zq_tail_drop(tail);
     return 0;
 }

@@ -196,7 +196,7 @@ static inline message model_of(const message *graph, int64_t opset) {
 
 static inline zq_status read_message(const message *model, zq_graph **graph_out, zq_error *err) {
     *graph_out = NULL;
-    return zq_onnx_read_bytes(model->bytes, model->n, NULL, "test.onnx", graph_out, err);
+    return zq_onnx_read_bytes(model->bytes, model->n, NULL, "test.onnx", graph_out, NULL, err);
 }
 
 /* The graph of a model that must be read. */
