@@ -56,16 +56,17 @@ demo: all
 	@echo "$(DEMO)/report.html               everything that was measured, on a page for your browser"
 	@echo "$(DEMO)/report.json               the same for programs"
 
-# Networks to measure; the demo network and those beside the project by default
-MODELS ?= demo/resnet20-cifar10.onnx $(wildcard $(addprefix ../shared/models/,resnet20.onnx menet-108-g3.onnx tiny-darknet.onnx))
+# A Python that has the packages of bench/requirements.txt, to compare with PyTorch and ONNX Runtime; the networks, names
+# of bench/nets.py or files; options such as --rounds 1
+BENCH_PYTHON ?= $(firstword $(wildcard $(CURDIR)/.benchvenv/bin/python) $(PYTHON))
+BENCH_NETS ?=
+BENCH_OPTIONS ?=
 
-# Kernels and whole passes against the FMA peak of the same run, then the job by stage
+# Kernels against the FMA peak, whole networks beside others, and how time grows with the work
 bench: all
 	$(BUILD)/bench/bench_kernels bench/shapes.txt
-	@for model in $(MODELS); do \
-	    $(BUILD)/bench/bench_engine $$model && \
-	    $(BUILD)/zeroq quantize $$model -o $(BUILD)/bench.q.onnx --size w4 || exit 1; \
-	done
+	$(BENCH_PYTHON) bench/speed.py $(BUILD) $(BENCH_NETS) $(BENCH_OPTIONS)
+	$(BENCH_PYTHON) bench/scaling.py $(BUILD)
 
 install: all
 	@cmake --install $(BUILD) --prefix $(PREFIX)
