@@ -272,6 +272,14 @@ static zq_status find_frontier(zq_job *job) {
     return status;
 }
 
+zq_status zq_job_find_frontier(zq_job *job) {
+    if (job->sensitivity.omega == NULL) {
+        const zq_share images = share_images(&job->images, zq_graph_images(job->graph));
+        ZQ_TRY(measure_sensitivity(job, &images.search));
+    }
+    return job->frontier.n_points > 0 ? ZQ_OK : find_frontier(job);
+}
+
 static zq_status refuse_limit(zq_job *job) {
     char limit[ZQ_COST_TEXT], least[ZQ_COST_TEXT];
     const uint64_t least_cost = zq_base_cost(&job->pricing, &job->layers) + job->frontier.points[0].bytes;

@@ -74,6 +74,9 @@ zq_status zq_job_read_graph(zq_job *job, const char *path, zq_graph **graph_out,
 /* Whether there is exactly one input, of images. [job_open.c] */
 zq_status zq_job_check_input(zq_job *job, const char *path, const zq_graph *graph);
 
+/* What a search would have found out, where none was needed; after quantizing. */
+zq_status zq_job_find_frontier(zq_job *job);
+
 /* Back to a job without a model. */
 void zq_job_forget_model(zq_job *job);
 

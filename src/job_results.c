@@ -105,9 +105,10 @@ zq_status zq_job_write_json(zq_job *job, const char *path) {
 
 zq_status zq_job_write_report(zq_job *job, const char *path) {
     ZQ_TRY(zq_job_check_path(job, path));
-    const zq_record record = make_record(job);
-    if (record.chosen == NULL)
+    if (job->output_path == NULL)
         return zq_fail(&job->error, ZQ_ERR_USAGE,
                        "nothing has been quantized yet, so there is nothing to report");
+    ZQ_TRY(zq_job_find_frontier(job));
+    const zq_record record = make_record(job);
     return zq_html_write(path, &record, &job->error);
 }

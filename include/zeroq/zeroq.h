@@ -179,7 +179,8 @@ ZQ_API zq_status zq_job_write_sheet(zq_job *job, const char *path);
 /* Everything measured so far as JSON (docs/report.md describes it). */
 ZQ_API zq_status zq_job_write_json(zq_job *job, const char *path);
 
-/* The same for people: a page of HTML that holds everything it shows. Needs a quantized model. */
+/* The same for people: a page of HTML that holds everything it shows. Needs a quantized model, and measures
+ * the sensitivities where that was not needed to quantize it. */
 ZQ_API zq_status zq_job_write_report(zq_job *job, const char *path);
 
 /* The JSON as text in memory: a NUL-terminated string that the caller frees with free(), or NULL when out of

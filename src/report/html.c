@@ -7,11 +7,11 @@
 #include <locale.h>
 #include <string.h>
 
-const char *zq_html_damage_name(const zq_record *record) {
+bool zq_html_damage_is_kl(const zq_record *record) {
     for (int o = 0; o < record->graph->n_outputs; o++)
         if (zq_output_rule_of(record->graph, o) == ZQ_OUTPUT_SQUARED)
-            return "damage";
-    return "KL divergence";
+            return false;
+    return true;
 }
 
 void zq_html_cell(FILE *f, double value, const char *text) {
@@ -27,8 +27,8 @@ static const char *file_name(const char *path) {
 /* The policy forbids the page whatever it doesn't hold itself. */
 static void put_head(FILE *f, const zq_record *record) {
     fputs("<!DOCTYPE html>\n<html lang='en'>\n<head>\n<meta charset='utf-8'>\n"
-          "<meta http-equiv='Content-Security-Policy' content=\"default-src 'none'; img-src data:; "
-          "style-src 'unsafe-inline'; script-src 'unsafe-inline'\">\n"
+          "<meta http-equiv='Content-Security-Policy' content=\"default-src 'none'; img-src data:; style-src "
+          "'unsafe-inline'; script-src 'unsafe-inline'\">\n"
           "<meta name='viewport' content='width=device-width, initial-scale=1'>\n"
           "<meta name='color-scheme' content='light dark'>\n<title>",
           f);
@@ -44,9 +44,9 @@ static void put_header(FILE *f, const zq_record *record) {
     fputs("</h1>\n", f);
     zq_html_summary(f, record);
     fputs("<nav aria-label='Sections'><a href='#frontier'>Size and damage</a> <a href='#layers'>Layers</a> "
-          "<a href='#activations'>Activations</a> <a href='#images'>Images</a> "
-          "<a href='#statistics'>Statistics</a> <a href='#float'>Left in float</a> "
-          "<a href='#origin'>How it was made</a></nav>\n</header>\n<main>\n",
+          "<a href='#activations'>Activations</a> <a href='#images'>Images</a> <a "
+          "href='#statistics'>Statistics</a> <a href='#float'>Left in float</a> <a href='#origin'>How it was "
+          "made</a></nav>\n</header>\n<main>\n",
           f);
 }
 

@@ -7,7 +7,7 @@
 
 #include <stdio.h>
 
-/* record: of a quantized model (chosen isn't NULL). */
+/* record: of a quantized model, with a frontier. */
 zq_status zq_html_write(const char *path, const zq_record *record, zq_error *err);
 
 /* The sections, one file each (html_*.c): from <section> to </section>. */
@@ -20,8 +20,8 @@ void zq_html_statistics(FILE *f, const zq_record *record);
 void zq_html_float(FILE *f, const zq_record *record);
 void zq_html_origin(FILE *f, const zq_record *record);
 
-/* How damage is called: "KL divergence" where every output is one of scores or probabilities. */
-const char *zq_html_damage_name(const zq_record *record);
+/* Whether damage is a KL divergence in nats: every output is one of scores or probabilities. */
+bool zq_html_damage_is_kl(const zq_record *record);
 
 /* A cell of a table that sorts by its exact value. */
 void zq_html_cell(FILE *f, double value, const char *text);

@@ -6,32 +6,39 @@
 
 #include <math.h>
 
-enum { SHOWN = 12, HEIGHT = 60, RANGE_Y = 54 };
+enum { SHOWN = 12, MOST = 400, WIDTH = 240, HEIGHT = 60, BOTTOM = 48, RANGE_Y = 54 };
 
-/* A histogram with roots as heights, so that thin tails are seen, over the range that 8 bits can say. */
-static void draw(FILE *f, const zq_density *density, double lo, double hi) {
-    const double width = ((double)density->hi - density->lo) / ZQ_DENSITY_BINS;
-    zq_axis x = {1, 0, false, false}, y = {0, 0, false, false};
+/* A histogram with roots as heights, so that thin tails are seen; in units of bins and pixels. */
+static void draw_bins(FILE *f, const zq_density *density, double left, double right) {
+    float most = 0;
     for (int i = 0; i < ZQ_DENSITY_BINS; i++)
-        zq_axis_include(&y, sqrt(density->share[i]));
+        most = fmaxf(most, density->share[i]);
+    if (!(most > 0))
+        return;
+    fprintf(f, "<path class='hist' transform='translate(%.1f) scale(%.3f 1)' d='M0 %d", left,
+            (right - left) / ZQ_DENSITY_BINS, BOTTOM);
+    for (int i = 0; i < ZQ_DENSITY_BINS; i++)
+        fprintf(f, "V%.3gh1", BOTTOM - (BOTTOM - 2) * sqrt(density->share[i] / most));
+    fprintf(f, "V%dZ'/>", BOTTOM);
+}
+
+/* What a value held over the range that its 8 bits can say. */
+static void draw(FILE *f, const zq_density *density, double lo, double hi) {
+    zq_axis x = {.lo = 1, .hi = 0};
     zq_axis_include(&x, lo);
     zq_axis_include(&x, hi);
     zq_axis_include(&x, density->lo);
     zq_axis_include(&x, density->hi);
     zq_axis_finish(&x, 0);
-    zq_axis_finish(&y, 0);
-    y.lo = 0;
     fprintf(
         f,
-        "<svg class='chart' height='%d' viewBox='0 0 240 %d' preserveAspectRatio='none' aria-hidden='true'>",
-        HEIGHT, HEIGHT);
-    fprintf(f, "<path class='hist' d='M%.1f 48", 240 * zq_axis_place(&x, density->lo));
-    for (int i = 0; i < ZQ_DENSITY_BINS && width > 0; i++)
-        fprintf(f, "V%.1fH%.1f", 48 - 46 * zq_axis_place(&y, sqrt(density->share[i])),
-                240 * zq_axis_place(&x, density->lo + (i + 1) * width));
-    fputs("V48Z'/>", f);
-    const double left = 240 * zq_axis_place(&x, lo), right = 240 * zq_axis_place(&x, hi);
-    fprintf(f, "<path class='clip' d='M0 0H%.1fV48H0ZM%.1f 0H240V48H%.1fZ'/>", left, right, right);
+        "<svg class='chart' height='%d' viewBox='0 0 %d %d' preserveAspectRatio='none' aria-hidden='true'>",
+        HEIGHT, WIDTH, HEIGHT);
+    draw_bins(f, density, WIDTH * zq_axis_place(&x, density->lo), WIDTH * zq_axis_place(&x, density->hi));
+    const double left = WIDTH * zq_axis_place(&x, lo), right = WIDTH * zq_axis_place(&x, hi);
+    if (left > 0 || right < WIDTH)
+        fprintf(f, "<path class='clip' d='M0 0H%.1fV%dH0ZM%.1f 0H%dV%dH%.1fZ'/>", left, BOTTOM, right, WIDTH,
+                BOTTOM, right);
     fprintf(f, "<path class='range' d='M%.1f %dH%.1f'/></svg>", left, RANGE_Y, right);
 }
 
@@ -62,13 +69,11 @@ void zq_html_activations(FILE *f, const zq_record *record) {
         n += record->activations[v].used;
     fprintf(f,
             "<section id='activations'>\n<h2>Activations</h2>\n<p>%d values are quantized to 8 bits. Each "
-            "shows what it held "
-            "on the distilled images, exact zeros left out and heights as square roots, so that tails are "
-            "seen; the bar "
-            "below is the range that its 8 bits can say, and what lies beyond is clipped to it.</p>\n<ul "
-            "class='cards'>\n",
+            "shows what it held on the distilled images, exact zeros left out and heights as square roots, "
+            "so that tails are seen; the bar below is the range that its 8 bits can say, and what lies "
+            "beyond is clipped to it.</p>\n<ul class='cards'>\n",
             n);
-    for (int v = 0; v < record->graph->n_values; v++) {
+    for (int v = 0; v < record->graph->n_values && shown < MOST; v++) {
         if (!record->activations[v].used)
             continue;
         if (shown++ == SHOWN)
@@ -76,5 +81,8 @@ void zq_html_activations(FILE *f, const zq_record *record) {
                     n - SHOWN);
         put_card(f, record, v);
     }
-    fprintf(f, "</ul>\n%s</section>\n", n > SHOWN ? "</details>\n" : "");
+    fputs("</ul>\n", f);
+    if (n > MOST)
+        fprintf(f, "<p>The last %d are left out here; the JSON report has all.</p>\n", n - MOST);
+    fprintf(f, "%s</section>\n", n > SHOWN ? "</details>\n" : "");
 }

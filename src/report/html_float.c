@@ -42,14 +42,14 @@ static void put_row(FILE *f, const zq_record *record, int node, int n) {
     fputs(n > MOST_NAMES ? ", \xe2\x80\xa6\n" : "\n", f);
 }
 
-/* Share of multiply-accumulates that run on integers. */
+/* Share of multiply-accumulates that run on integers, layers that were excluded counted as well. */
 static double integer_share(const zq_record *record) {
-    double all = 0, integer = 0;
-    for (int i = 0; i < record->layers->n; i++) {
-        const zq_layer *layer = &record->layers->items[i];
-        all += layer->macs;
-        integer += record->placements[layer->nodes[0]] == ZQ_PLACED_INTEGER ? layer->macs : 0;
-    }
+    double all = 0, integer = 0, macs;
+    for (int n = 0; n < record->graph->n_nodes; n++)
+        if (zq_layer_node_macs(record->graph, &record->graph->nodes[n], &macs, NULL) == ZQ_OK) {
+            all += macs;
+            integer += record->placements[n] == ZQ_PLACED_INTEGER ? macs : 0;
+        }
     return all > 0 ? integer / all : 0;
 }
 

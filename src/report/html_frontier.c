@@ -6,34 +6,41 @@
 
 enum { HEIGHT = 380, TOP = 16, BOTTOM = 34, MOST_SPOTS = 120, MOST_LINE_POINTS = 400 };
 
-static double point_bytes(const zq_record *record, int p) {
-    return (double)zq_record_point_bytes(record, p);
+/* Across goes what --size counts. */
+static double point_cost(const zq_record *record, int p) {
+    return (double)zq_record_point_cost(record, p);
+}
+
+static double candidate_cost(const zq_record *record, const zq_candidate *candidate) {
+    return record->pricing->cost == ZQ_COST_BYTES
+               ? (double)candidate->bytes
+               : (double)zq_network_cost(record->pricing, record->layers, candidate->bits);
 }
 
 /* Axes that hold everything that is drawn. */
 static zq_panel scale(FILE *f, const zq_record *record) {
     zq_panel panel = {.f = f,
-                      .x = {1, 0, false, true},
-                      .y = {1, 0, true, false},
+                      .x = {.lo = 1, .hi = 0, .bytes = record->pricing->cost != ZQ_COST_BOPS},
+                      .y = {.lo = 1, .hi = 0, .log = true},
                       .top = TOP,
                       .height = HEIGHT - TOP - BOTTOM};
     const zq_frontier *frontier = record->frontier;
     for (int p = 0; p < frontier->n_points; p++) {
-        zq_axis_include(&panel.x, point_bytes(record, p));
+        zq_axis_include(&panel.x, point_cost(record, p));
         zq_axis_include(&panel.y, frontier->points[p].omega);
     }
     for (int k = 0; k < record->sensitivity->n_widths; k++) {
         const zq_uniform uniform = zq_record_uniform(record, k);
-        zq_axis_include(&panel.x, (double)uniform.bytes);
+        zq_axis_include(&panel.x, (double)uniform.cost);
         zq_axis_include(&panel.y, uniform.sensitivity);
     }
     for (int k = 0; k < record->n_candidates; k++) {
-        zq_axis_include(&panel.x, (double)record->candidates[k].bytes);
+        zq_axis_include(&panel.x, candidate_cost(record, &record->candidates[k]));
         zq_axis_include(&panel.y, record->candidates[k].damage.kl);
     }
     zq_axis_include(&panel.y, record->predicted->kl);
     zq_axis_finish(&panel.x, 0.04);
-    zq_axis_finish(&panel.y, 0.05);
+    zq_axis_finish(&panel.y, 0.08);
     return panel;
 }
 
@@ -41,18 +48,19 @@ static void draw_frontier(const zq_panel *panel, const zq_record *record) {
     const int n = record->frontier->n_points, every = n / MOST_LINE_POINTS + 1;
     zq_svg_line_begin(panel, "frontier");
     for (int p = 0; p < n; p += p + every < n || p == n - 1 ? every : n - 1 - p)
-        zq_svg_line_to(panel, point_bytes(record, p), record->frontier->points[p].omega);
+        zq_svg_line_to(panel, point_cost(record, p), record->frontier->points[p].omega);
     zq_svg_line_end(panel);
 }
 
 static void draw_limit(const zq_panel *panel, const zq_record *record) {
     const double limit = (double)record->limit;
-    if (record->pricing->cost != ZQ_COST_BYTES || limit < panel->x.lo || limit > panel->x.hi)
+    if (limit < panel->x.lo || limit > panel->x.hi)
         return;
     zq_svg_stem(panel, limit, panel->y.lo, panel->y.hi, "limit");
     const double x = zq_svg_x(panel, limit);
+    const bool at_right = x > 50; /* there the line leaves room above, else below */
     fprintf(panel->f, "<text class='label muted' x='%.2f%%' y='%d' dx='%d' text-anchor='%s'>limit, --size ",
-            x, HEIGHT - BOTTOM - 8, x > 70 ? -6 : 6, x > 70 ? "end" : "start");
+            x, at_right ? TOP + 4 : HEIGHT - BOTTOM - 8, at_right ? -6 : 6, at_right ? "end" : "start");
     zq_markup_name(panel->f, record->options->size);
     fputs("</text>\n", panel->f);
 }
@@ -84,12 +92,12 @@ static void draw_spots(const zq_panel *panel, const zq_record *record) {
     double left = panel->x.lo;
     char text[ZQ_NUMBER];
     for (int p = 0; p < n; p += every) {
-        const double x = point_bytes(record, p), omega = record->frontier->points[p].omega;
-        const double right = p + every < n ? (x + point_bytes(record, p + every)) / 2 : panel->x.hi;
+        const double x = point_cost(record, p), omega = record->frontier->points[p].omega;
+        const double right = p + every < n ? (x + point_cost(record, p + every)) / 2 : panel->x.hi;
         zq_svg_spot_begin(panel, left, right, HEIGHT - BOTTOM);
         zq_svg_dot(panel, x, omega, 5, "hidden");
         zq_svg_tip_begin(panel);
-        put_size(panel, record, x);
+        put_size(panel, record, (double)zq_record_point_bytes(record, p));
         fprintf(panel->f, "Sum of sensitivities %s\n", zq_markup_number(omega, text));
         put_widths(panel, record, p);
         zq_svg_tip_end(panel);
@@ -101,13 +109,13 @@ static void draw_spots(const zq_panel *panel, const zq_record *record) {
 static void draw_uniform(const zq_panel *panel, const zq_record *record, int k) {
     const zq_uniform uniform = zq_record_uniform(record, k);
     char text[ZQ_NUMBER];
-    const double x = zq_svg_x(panel, (double)uniform.bytes), y = zq_svg_y(panel, uniform.sensitivity);
-    const bool at_end = x > 85;
+    const double x = zq_svg_x(panel, (double)uniform.cost), y = zq_svg_y(panel, uniform.sensitivity);
+    const bool at_end = x > 85; /* there the line comes from above */
     fputs("<g class='mark'>", panel->f);
-    zq_svg_dot(panel, (double)uniform.bytes, uniform.sensitivity, 5, "uniform");
+    zq_svg_dot(panel, (double)uniform.cost, uniform.sensitivity, 5, "uniform");
     fprintf(panel->f,
-            "<text class='label' x='%.2f%%' y='%.1f' dx='%d' text-anchor='%s'>%d bits everywhere</text>", x,
-            y - 9, at_end ? -8 : 4, at_end ? "end" : "start", uniform.bits);
+            "<text class='label' x='%.2f%%' y='%.1f' dx='4' text-anchor='%s'>%d bits everywhere</text>", x,
+            at_end ? y + 20 : y - 9, at_end ? "end" : "start", uniform.bits);
     zq_svg_tip_begin(panel);
     fprintf(panel->f, "%d bits everywhere\n", uniform.bits);
     put_size(panel, record, (double)uniform.bytes);
@@ -125,7 +133,8 @@ static void draw_measured(const zq_panel *panel, const zq_record *record, const 
     const zq_damage *damage = chosen ? record->predicted : &candidate->damage;
     char kl[ZQ_NUMBER], spread[ZQ_NUMBER];
     fputs("<g class='mark'>", panel->f);
-    zq_svg_dot(panel, (double)candidate->bytes, damage->kl, chosen ? 7 : 4, chosen ? "chosen" : "measured");
+    zq_svg_dot(panel, candidate_cost(record, candidate), damage->kl, chosen ? 7 : 4,
+               chosen ? "chosen" : "measured");
     zq_svg_tip_begin(panel);
     fprintf(panel->f, "%s\n", chosen ? "The file that was written" : "Built and measured, not chosen");
     put_size(panel, record, (double)candidate->bytes);
@@ -138,7 +147,7 @@ static void draw_measured(const zq_panel *panel, const zq_record *record, const 
 }
 
 static void draw_chosen_label(const zq_panel *panel, const zq_record *record) {
-    const double x = zq_svg_x(panel, (double)record->chosen->bytes);
+    const double x = zq_svg_x(panel, candidate_cost(record, record->chosen));
     fprintf(panel->f,
             "<text class='label strong' x='%.2f%%' y='%.1f' dx='%d' text-anchor='%s'>written</text>\n", x,
             zq_svg_y(panel, record->predicted->kl) + 20, x < 12 ? 4 : -6, x < 12 ? "start" : "end");
@@ -162,53 +171,54 @@ static void draw(FILE *f, const zq_record *record) {
     draw_chosen_label(&panel, record);
     zq_svg_end(f);
     fprintf(f, "</div>\n<p class='legend'><span><i class='swatch line'></i>best sum of sensitivities at each "
-               "size</span> "
-               "<span><i class='swatch uniform'></i>the same width everywhere, likewise</span> "
-               "<span><i class='swatch measured'></i>built and measured as a whole</span> "
-               "<span><i class='swatch chosen'></i>written, measured on held-out images</span></p>\n");
+               "size</span> <span><i class='swatch uniform'></i>the same width everywhere, likewise</span> "
+               "<span><i class='swatch measured'></i>built and measured as a whole</span> <span><i "
+               "class='swatch chosen'></i>written, measured on held-out images</span></p>\n");
+}
+
+static void put_candidate(FILE *f, const zq_record *record, const zq_candidate *candidate) {
+    const bool chosen = candidate == record->chosen;
+    const zq_damage *damage = &candidate->damage;
+    char text[ZQ_NUMBER], spread[ZQ_NUMBER];
+    fprintf(f, "<tr%s><td class='name'>%s, %s%s%s", chosen ? " class='best'" : "", candidate->name,
+            range_name(candidate->range), candidate->corrected ? ", biases corrected" : "",
+            chosen ? " (written)" : "");
+    zq_html_cell(f, damage->kl, zq_markup_number(damage->kl, text));
+    fprintf(f, " \xc2\xb1 %s", zq_markup_number(damage->kl_spread, spread));
+    zq_html_cell(f, damage->agreement, zq_markup_share(damage->agreement, text));
+    zq_html_cell(f, damage->snr_db, zq_markup_number(damage->snr_db, text));
+    zq_html_cell(f, (double)candidate->bytes, zq_markup_bytes((double)candidate->bytes, text));
+    fputs("\n", f);
 }
 
 static void put_candidates(FILE *f, const zq_record *record) {
-    char text[ZQ_NUMBER];
-    fputs("<div class='table'><table class='sortable'>\n<thead><tr><th>Widths<th>Range of "
-          "weights<th>Biases<th data-n>"
-          "Size<th data-n>Damage<th data-n>Spread<th data-n>Same largest output<th data-n>Signal to noise, "
-          "dB<tbody>\n",
+    fputs("<h3>Built and measured</h3>\n<p class='note'>On the images that choose between them; what is "
+          "predicted above comes from others, which chose nothing.</p>\n<div class='table'><table "
+          "class='sortable'>\n<thead><tr><th>Widths and weight ranges<th data-n>Damage<th data-n>Same "
+          "largest output<th data-n>Signal to noise, dB<th data-n>Size<tbody>\n",
           f);
-    for (int k = 0; k < record->n_candidates; k++) {
-        const zq_candidate *candidate = &record->candidates[k];
-        const zq_damage *damage = &candidate->damage;
-        fprintf(f, "<tr%s><td>%s%s<td>%s<td>%s", candidate == record->chosen ? " class='best'" : "",
-                candidate->name, candidate == record->chosen ? " (written)" : "",
-                range_name(candidate->range), candidate->corrected ? "corrected" : "kept");
-        zq_html_cell(f, (double)candidate->bytes, zq_markup_bytes((double)candidate->bytes, text));
-        zq_html_cell(f, damage->kl, zq_markup_number(damage->kl, text));
-        zq_html_cell(f, damage->kl_spread, zq_markup_number(damage->kl_spread, text));
-        zq_html_cell(f, damage->agreement, zq_markup_share(damage->agreement, text));
-        zq_html_cell(f, damage->snr_db, zq_markup_number(damage->snr_db, text));
-        fputs("\n", f);
-    }
+    for (int k = 0; k < record->n_candidates; k++)
+        put_candidate(f, record, &record->candidates[k]);
     fputs("</table></div>\n", f);
 }
 
 void zq_html_frontier(FILE *f, const zq_record *record) {
     fputs("<section id='frontier'>\n<h2>Size and damage</h2>\n", f);
-    if (record->sensitivity != NULL && record->frontier != NULL) {
-        fprintf(f,
-                "<p>Each point of the line is the choice of widths with the least damage among all of its "
-                "size, if the "
-                "damage of layers adds up. It doesn\xe2\x80\x99t quite, so files are built and measured as a "
-                "whole before one "
-                "is chosen. Damage is the %s%s, on distilled images.</p>\n",
-                zq_html_damage_name(record),
-                zq_html_damage_name(record)[0] == 'K' ? " in nats" : " of the outputs");
-        draw(f, record);
-    } else
-        fputs("<p>Every layer fits with 8 bits, so no widths had to be searched.</p>\n", f);
-    fputs("<h3>Built and measured</h3>\n<p class='note'>On the images that choose between them. What is "
-          "predicted above "
-          "comes from others, which chose nothing.</p>\n",
+    fputs("<p>Each point of the line is the choice of widths with the least damage among all of its size, if "
+          "the damage of layers adds up. It doesn\xe2\x80\x99t quite, so files are built and measured as a "
+          "whole before one is chosen. ",
           f);
+    if (record->pricing->cost != ZQ_COST_BYTES)
+        fputs(record->pricing->cost == ZQ_COST_BITS
+                  ? "Across goes what the weights would take if b bits took b bits. "
+                  : "Across go bit operations of one image: multiply-accumulates times both widths. ",
+              f);
+    fputs(zq_html_damage_is_kl(record)
+              ? "Damage is the KL divergence of the outputs in nats, on distilled images.</p>\n"
+              : "Damage is the mean over the outputs, on distilled images: the KL divergence of scores in "
+                "nats, the squared error of everything else relative to its variance.</p>\n",
+          f);
+    draw(f, record);
     put_candidates(f, record);
     fputs("</section>\n", f);
 }

@@ -6,10 +6,13 @@
 #include "report/picture.h"
 #include "report/svg.h"
 
+#include <math.h>
 #include <string.h>
 
 enum { LONG_SIDE = 112, MOST_IMAGES = 32, ROW = 8, HEIGHT = 190 };
-static const double most_bytes = 5e5; /* of all pixels together, since noise doesn't compress */
+/* Of the whole page, and of all pixels: they are noise, which doesn't compress, and base64 makes 4 bytes
+ * of 3. */
+static const double page_bytes = 1.9e6, pixel_bytes = 6.1e5, bytes_a_match = 900;
 
 static int choose_shrink(const zq_shape *shape) {
     const int64_t height = zq_picture_height(shape), width = zq_picture_width(shape);
@@ -17,13 +20,17 @@ static int choose_shrink(const zq_shape *shape) {
     return (int)(shrink > height ? height : shrink > width ? width : shrink); /* at least a pixel stays */
 }
 
-static int64_t choose_number(const zq_shape *shape, int shrink) {
-    const double bytes =
-        3.0 * (double)(zq_picture_height(shape) / shrink) * (double)(zq_picture_width(shape) / shrink);
+/* As many as fit, in whole rows; one is always shown. */
+static int64_t choose_number(FILE *f, const zq_images *images, int shrink) {
+    const zq_shape *shape = &images->shape;
+    const double area =
+        (double)(zq_picture_height(shape) / shrink) * (double)(zq_picture_width(shape) / shrink);
+    const double left = page_bytes - (double)ftell(f) - bytes_a_match * images->n_matches;
+    const double fit = fmin(fmax(left / 1.4, 0), pixel_bytes) / (3 * area);
     int64_t n = shape->dims[0] < MOST_IMAGES ? shape->dims[0] : MOST_IMAGES;
-    if ((double)n * bytes > most_bytes)
-        n = (int64_t)(most_bytes / bytes);
-    return n > ROW && n < shape->dims[0] ? n / (ROW / 2) * (ROW / 2) : n < 1 ? 1 : n;
+    if ((double)n > fit)
+        n = fit > ROW ? (int64_t)fit / ROW * ROW : (int64_t)fit;
+    return n < 1 ? 1 : n;
 }
 
 static zq_status put_image(FILE *f, const zq_record *record, int64_t n, int shrink, zq_error *err) {
@@ -43,8 +50,8 @@ static zq_status put_image(FILE *f, const zq_record *record, int64_t n, int shri
 static void draw_loss(FILE *f, const zq_record *record) {
     const zq_images *images = record->images;
     zq_panel panel = {.f = f,
-                      .x = {0, images->n_steps, false, false},
-                      .y = {1, 0, true, false},
+                      .x = {.lo = 0, .hi = images->n_steps, .whole = true},
+                      .y = {.lo = 1, .hi = 0, .log = true},
                       .top = 26,
                       .height = HEIGHT - 60};
     for (int s = 0; s < images->n_steps; s++)
@@ -97,14 +104,21 @@ zq_status zq_html_images(FILE *f, const zq_record *record, zq_error *err) {
         return ZQ_OK;
     }
     const int shrink = choose_shrink(&record->images->shape);
-    const int64_t n_shown = choose_number(&record->images->shape, shrink);
+    const int64_t n_shown = choose_number(f, record->images, shrink);
     put_sentence(f, record, n_shown, shrink);
     fputs("<div class='images'>\n", f);
     for (int64_t n = 0; n < n_shown; n++)
         ZQ_TRY(put_image(f, record, n, shrink, err));
     fputs("</div>\n", f);
-    if (record->images->n_steps > 1)
+    if (record->images->n_steps > 1) {
         draw_loss(f, record);
+        const int half = record->images->n_steps / 2;
+        if (record->options->recipe == ZQ_DISTILL_FAST &&
+            record->images->loss[half] > record->images->loss[half - 1])
+            fputs("<p class='note'>Large images begin at half size; where they grow, the loss rises "
+                  "once.</p>\n",
+                  f);
+    }
     fputs("</section>\n", f);
     return ZQ_OK;
 }

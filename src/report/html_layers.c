@@ -4,13 +4,23 @@
 #include "report/markup.h"
 #include "report/svg.h"
 
-enum { WIDTHS_TOP = 26, BYTES_TOP = 142, DAMAGE_TOP = 258, SMALL = 78, LARGE = 150, AXIS = 30, WIDEST = 8 };
+#include <math.h>
+
+enum {
+    WIDTHS_TOP = 26,
+    BYTES_TOP = 142,
+    DAMAGE_TOP = 258,
+    SMALL = 78,
+    LARGE = 150,
+    AXIS = 30,
+    HEIGHT = DAMAGE_TOP + LARGE + AXIS,
+    WIDEST = 8
+};
 enum { PIXELS_A_LAYER = 4 }; /* on narrow screens the chart scrolls rather than shrink below that */
 
 /* The chart's areas, over each other and with one scale across: layers, numbered from 1. */
 typedef struct zq_stack {
     zq_panel widths, bytes, damage;
-    int height;
 } zq_stack;
 
 static double layer_bytes(const zq_record *record, int i) {
@@ -22,15 +32,17 @@ static double layer_weights(const zq_record *record, int i) {
     return (double)layer->n_channels * (double)layer->per_channel;
 }
 
-/* The damage measured for the width number k of a layer. */
+/* The damage measured for the width number k of a layer; none where every width is exact. */
 static double omega(const zq_record *record, int i, int k) {
-    return record->sensitivity->omega[i * record->sensitivity->n_widths + k];
+    return record->layers->items[i].affine
+               ? NAN
+               : record->sensitivity->omega[i * record->sensitivity->n_widths + k];
 }
 
 /* The number of the width that a layer got; -1: not among those measured. */
 static int chosen_width(const zq_record *record, int i) {
     const zq_sensitivity *sensitivity = record->sensitivity;
-    for (int k = 0; sensitivity != NULL && k < sensitivity->n_widths; k++)
+    for (int k = 0; k < sensitivity->n_widths; k++)
         if (sensitivity->widths[k] == record->chosen->bits[i])
             return k;
     return -1;
@@ -38,17 +50,17 @@ static int chosen_width(const zq_record *record, int i) {
 
 static zq_stack scale(FILE *f, const zq_record *record) {
     const int n = record->layers->n;
-    const zq_axis across = {0.5, n + 0.5, false, false};
-    zq_stack stack = {.widths = {f, across, {0, WIDEST, false, false}, WIDTHS_TOP, SMALL},
-                      .bytes = {f, across, {0, 0, false, true}, BYTES_TOP, SMALL},
-                      .damage = {f, across, {1, 0, true, false}, DAMAGE_TOP, LARGE}};
+    const zq_axis across = {.lo = 0.5, .hi = n + 0.5, .whole = true};
+    zq_stack stack = {
+        .widths = {f, across, {.lo = 0, .hi = WIDEST}, WIDTHS_TOP, SMALL},
+        .bytes = {f, across, {.lo = 0, .hi = 0, .bytes = true, .whole = true}, BYTES_TOP, SMALL},
+        .damage = {f, across, {.lo = 1, .hi = 0, .log = true}, DAMAGE_TOP, LARGE}};
     for (int i = 0; i < n; i++) {
         zq_axis_include(&stack.bytes.y, layer_bytes(record, i));
-        for (int k = 0; record->sensitivity != NULL && k < record->sensitivity->n_widths; k++)
+        for (int k = 0; k < record->sensitivity->n_widths; k++)
             zq_axis_include(&stack.damage.y, omega(record, i, k));
     }
     zq_axis_finish(&stack.damage.y, 0.03);
-    stack.height = record->sensitivity != NULL ? DAMAGE_TOP + LARGE + AXIS : BYTES_TOP + SMALL + AXIS;
     return stack;
 }
 
@@ -58,7 +70,8 @@ static void draw_damage_lines(const zq_panel *panel, const zq_record *record) {
         snprintf(class, sizeof class, "w%d", record->sensitivity->widths[k]);
         zq_svg_line_begin(panel, class);
         for (int i = 0; i < record->layers->n; i++)
-            zq_svg_line_to(panel, i + 1, omega(record, i, k));
+            if (!record->layers->items[i].affine)
+                zq_svg_line_to(panel, i + 1, omega(record, i, k));
         zq_svg_line_end(panel);
     }
 }
@@ -72,7 +85,11 @@ static void put_tip(const zq_panel *panel, const zq_record *record, int i) {
     fprintf(panel->f, "\n%d bits: %s for %s weights", record->chosen->bits[i],
             zq_markup_bytes(layer_bytes(record, i), size),
             zq_markup_count(layer_weights(record, i), weights));
-    for (int k = 0; sensitivity != NULL && k < sensitivity->n_widths; k++)
+    if (record->layers->items[i].affine)
+        fputs("\nScale and shift of a BatchNormalization, exact", panel->f);
+    else if (record->layers->items[i].kept != 0)
+        fputs(", as asked for", panel->f);
+    for (int k = 0; !record->layers->items[i].affine && k < sensitivity->n_widths; k++)
         fprintf(panel->f, "%s%s with %d bits", k == 0 ? "\nDamage " : ", ",
                 zq_markup_number(omega(record, i, k), size), sensitivity->widths[k]);
     zq_svg_tip_end(panel);
@@ -82,10 +99,10 @@ static void draw_layer(const zq_stack *stack, const zq_record *record, int i) {
     const int bits = record->chosen->bits[i], width = chosen_width(record, i);
     char class[16];
     snprintf(class, sizeof class, "b%d", bits);
-    zq_svg_spot_begin(&stack->widths, i + 0.5, i + 1.5, stack->height - AXIS);
+    zq_svg_spot_begin(&stack->widths, i + 0.5, i + 1.5, HEIGHT - AXIS);
     zq_svg_bar(&stack->widths, i + 0.58, i + 1.42, bits, class);
     zq_svg_bar(&stack->bytes, i + 0.58, i + 1.42, layer_bytes(record, i), class);
-    if (width >= 0)
+    if (width >= 0 && !record->layers->items[i].affine)
         zq_svg_dot(&stack->damage, i + 1, omega(record, i, width), record->layers->n > 120 ? 2.5 : 3.5,
                    class);
     put_tip(&stack->widths, record, i);
@@ -96,19 +113,17 @@ static void draw(FILE *f, const zq_record *record) {
     const zq_stack stack = scale(f, record);
     fprintf(f, "<div class='scroll'><div class='plot' style='min-width:%dpx'>\n",
             record->layers->n * PIXELS_A_LAYER);
-    zq_svg_begin(f, stack.height, "Width, bytes and sensitivity of every layer along the network");
+    zq_svg_begin(f, HEIGHT, "Width, bytes and sensitivity of every layer along the network");
     zq_svg_title(&stack.widths, "Bits of a weight");
     zq_svg_grid(&stack.widths, 5);
     zq_svg_title(&stack.bytes, "Bytes of the weights");
     zq_svg_grid(&stack.bytes, 4);
-    if (record->sensitivity != NULL) {
-        zq_svg_title(&stack.damage, "Damage by this layer alone");
-        zq_svg_grid(&stack.damage, 6);
-        draw_damage_lines(&stack.damage, record);
-    }
+    zq_svg_title(&stack.damage, "Damage by this layer alone");
+    zq_svg_grid(&stack.damage, 6);
+    draw_damage_lines(&stack.damage, record);
     for (int i = 0; i < record->layers->n; i++)
         draw_layer(&stack, record, i);
-    zq_svg_ticks(record->sensitivity != NULL ? &stack.damage : &stack.bytes, 10);
+    zq_svg_ticks(&stack.damage, 10);
     zq_svg_end(f);
     fputs("</div></div>\n", f);
 }
@@ -152,7 +167,7 @@ static void put_row(FILE *f, const zq_record *record, int i) {
     zq_markup_name(f, layer->name);
     fprintf(f, "<td data-v='%d'><i class='swatch b%d'></i>%d", record->chosen->bits[i],
             record->chosen->bits[i], record->chosen->bits[i]);
-    for (int k = 0; sensitivity != NULL && k < sensitivity->n_widths; k++)
+    for (int k = 0; k < sensitivity->n_widths; k++)
         fprintf(f, "<td data-v='%.6g'%s>%s", omega(record, i, k), k == width ? " class='is'" : "",
                 zq_markup_number(omega(record, i, k), text));
     zq_html_cell(f, layer_bytes(record, i), zq_markup_bytes(layer_bytes(record, i), text));
@@ -165,7 +180,7 @@ static void put_table(FILE *f, const zq_record *record) {
     const zq_sensitivity *sensitivity = record->sensitivity;
     fputs("<div class='table tall'><table class='sortable'>\n<thead><tr><th data-n>#<th>Layer<th data-n>Bits",
           f);
-    for (int k = 0; sensitivity != NULL && k < sensitivity->n_widths; k++)
+    for (int k = 0; k < sensitivity->n_widths; k++)
         fprintf(f, "<th data-n>Damage at %d", sensitivity->widths[k]);
     fputs("<th data-n>Bytes<th data-n>Weights<th data-n>MACs<tbody>\n", f);
     for (int i = 0; i < record->layers->n; i++)
@@ -177,17 +192,10 @@ void zq_html_layers(FILE *f, const zq_record *record) {
     fputs("<section id='layers'>\n<h2>Layers</h2>\n", f);
     put_shares(f, record);
     draw(f, record);
-    if (record->sensitivity != NULL)
-        fputs("<p class='note'>Layers in the order in which they run. Damage is measured with one layer "
-              "narrowed at a "
-              "time: a line for each width, dots at the one that the layer got.</p>\n",
-              f);
-    else
-        fputs("<p class='note'>Layers in the order in which they run. Sensitivities were not measured, since "
-              "every layer "
-              "fits with 8 bits.</p>\n",
-              f);
-    fprintf(f, "<h3>%s</h3>\n", record->sensitivity != NULL ? "Sensitivities" : "All layers");
+    fputs(
+        "<p class='note'>Layers in the order in which they run. Damage is measured with one layer narrowed "
+        "at a time: a line for each width, dots at the one that the layer got.</p>\n<h3>Sensitivities</h3>\n",
+        f);
     put_table(f, record);
     fputs("</section>\n", f);
 }

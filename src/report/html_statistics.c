@@ -38,9 +38,9 @@ static void draw_value(const zq_panel *mean, const zq_panel *std, const zq_recor
 
 static void draw(FILE *f, const zq_record *record) {
     const zq_images *images = record->images;
-    const zq_axis across = {0.5, images->n_matches + 0.5, false, false};
-    zq_panel mean = {f, across, {-0.5, 0.5, false, false}, MEAN_TOP, PANEL};
-    zq_panel std = {f, across, {0.5, 1.5, false, false}, STD_TOP, PANEL};
+    const zq_axis across = {.lo = 0.5, .hi = images->n_matches + 0.5, .whole = true};
+    zq_panel mean = {f, across, {.lo = -0.5, .hi = 0.5}, MEAN_TOP, PANEL};
+    zq_panel std = {f, across, {.lo = 0.5, .hi = 1.5}, STD_TOP, PANEL};
     for (int i = 0; i < images->n_matches; i++) {
         zq_axis_include(&mean.y, fmax(images->matches[i].mean.low, -3));
         zq_axis_include(&mean.y, fmin(images->matches[i].mean.high, 3));
@@ -68,10 +68,8 @@ static void draw(FILE *f, const zq_record *record) {
 static void put_table(FILE *f, const zq_record *record) {
     char text[ZQ_NUMBER];
     fputs("<details><summary>As a table</summary>\n<div class='table tall'><table "
-          "class='sortable'>\n<thead><tr><th data-n>#"
-          "<th>Value<th data-n>Channels<th data-n>Residual<th data-n>Error of means, in sigma<th "
-          "data-n>Deviation, "
-          "reached / expected<tbody>\n",
+          "class='sortable'>\n<thead><tr><th data-n>#<th>Value<th data-n>Channels<th data-n>Residual<th "
+          "data-n>Error of means, in sigma<th data-n>Deviation, reached / expected<tbody>\n",
           f);
     for (int i = 0; i < record->images->n_matches; i++) {
         const zq_match *match = &record->images->matches[i];
@@ -98,10 +96,8 @@ void zq_html_statistics(FILE *f, const zq_record *record) {
         fputs("<p>The network holds no BatchNormalization statistics to compare with.</p>\n", f);
     else {
         fputs("<p>BatchNormalization stored the mean and the deviation of every channel in training. The "
-              "distilled images "
-              "are good where they lead to the same: the thick lines. Dots are the median channel of a "
-              "layer, bars reach "
-              "from the tenth to the ninetieth of a hundred.</p>\n",
+              "distilled images are good where they lead to the same, which are the thick lines. Dots are "
+              "the median channel of a layer; bars hold the middle four fifths of its channels.</p>\n",
               f);
         draw(f, record);
         put_table(f, record);

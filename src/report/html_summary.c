@@ -16,13 +16,12 @@ static void put_sentence(FILE *f, const zq_record *record) {
             zq_markup_bytes((double)record->chosen->bytes, after),
             (double)summary->fp32_bytes / (double)record->chosen->bytes);
     fprintf(f,
-            "On %lld image%s used for nothing else, the largest output is the same in "
-            "<b>%.0f\xc2\xa0%%</b>, and "
-            "the %s is %s\xc2\xa0\xc2\xb1\xc2\xa0%s%s.</p>\n",
+            "On %lld image%s used for nothing else, the largest output is the same in <b>%.0f\xc2\xa0%%</b>, "
+            "and the %s is %s\xc2\xa0\xc2\xb1\xc2\xa0%s%s.</p>\n",
             (long long)record->n_judge_images, record->n_judge_images == 1 ? "" : "s",
-            100 * damage->agreement, zq_html_damage_name(record), zq_markup_number(damage->kl, kl),
-            zq_markup_number(damage->kl_spread, spread),
-            zq_html_damage_name(record)[0] == 'K' ? " nats" : "");
+            100 * damage->agreement, zq_html_damage_is_kl(record) ? "KL divergence" : "damage",
+            zq_markup_number(damage->kl, kl), zq_markup_number(damage->kl_spread, spread),
+            zq_html_damage_is_kl(record) ? " nats" : "");
 }
 
 static void put_fact(FILE *f, const char *value, const char *unit, const char *name) {
@@ -38,10 +37,11 @@ static void put_facts(FILE *f, const zq_record *record) {
     snprintf(text, sizeof text, "%.1f", 100 * ratio);
     put_fact(f, text, " %", "of the FP32 file");
     snprintf(text, sizeof text, "%.2f", summary->mean_bits);
-    put_fact(f, text, " bits", "a weight, on average");
+    put_fact(f, text, " bits", "per weight");
     snprintf(text, sizeof text, "%.0f", 100 * record->predicted->agreement);
     put_fact(f, text, " %", "same largest output");
-    put_fact(f, zq_markup_number(record->predicted->kl, text), "", zq_html_damage_name(record));
+    put_fact(f, zq_markup_number(record->predicted->kl, text), "",
+             zq_html_damage_is_kl(record) ? "KL divergence" : "damage");
     if (isfinite(record->predicted->snr_db)) {
         snprintf(text, sizeof text, "%.1f", record->predicted->snr_db);
         put_fact(f, text, " dB", "signal to noise");
@@ -54,8 +54,7 @@ static void put_facts(FILE *f, const zq_record *record) {
 void zq_html_summary(FILE *f, const zq_record *record) {
     put_sentence(f, record);
     put_facts(f, record);
-    fputs("<p class='note'>These are predictions from a handful of images: they tell a good file "
-          "from a bad "
+    fputs("<p class='note'>These are predictions from a handful of images: they tell a good file from a bad "
           "one, they are no accuracy. With labelled images, measure.</p>\n",
           f);
 }

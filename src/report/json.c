@@ -127,7 +127,6 @@ static json_t *widths_json(const zq_sensitivity *sensitivity) {
 /* Every point with its cost, its file size and its summed sensitivity, and the width of every layer. */
 static json_t *frontier_json(const zq_record *record) {
     const zq_frontier *frontier = record->frontier;
-    const uint64_t base = zq_base_cost(record->pricing, record->layers);
     json_t *list = json_array();
     for (int p = 0; p < frontier->n_points; p++) {
         json_t *bits = json_array();
@@ -135,7 +134,7 @@ static json_t *frontier_json(const zq_record *record) {
             json_array_append_new(bits, json_integer(zq_record_point_bits(record, p, i)));
         json_array_append_new(list, json_pack("{s:I, s:I, s:o, s:o}", "bytes",
                                               (json_int_t)zq_record_point_bytes(record, p), "cost",
-                                              (json_int_t)(base + frontier->points[p].bytes), "sensitivity",
+                                              (json_int_t)zq_record_point_cost(record, p), "sensitivity",
                                               number(frontier->points[p].omega), "bits", bits));
     }
     return list;
@@ -145,9 +144,9 @@ static json_t *uniform_json(const zq_record *record) {
     json_t *list = json_array();
     for (int k = 0; k < record->sensitivity->n_widths; k++) {
         const zq_uniform uniform = zq_record_uniform(record, k);
-        json_array_append_new(list, json_pack("{s:i, s:I, s:o}", "width", uniform.bits, "bytes",
-                                              (json_int_t)uniform.bytes, "sensitivity",
-                                              number(uniform.sensitivity)));
+        json_array_append_new(list, json_pack("{s:i, s:I, s:I, s:o}", "width", uniform.bits, "bytes",
+                                              (json_int_t)uniform.bytes, "cost", (json_int_t)uniform.cost,
+                                              "sensitivity", number(uniform.sensitivity)));
     }
     return list;
 }

@@ -113,8 +113,10 @@ static int three_digits(double x, char buffer[ZQ_NUMBER]) {
 
 char *zq_markup_number(double x, char buffer[ZQ_NUMBER]) {
     const double size = fabs(x);
-    if (!isfinite(x))
-        snprintf(buffer, ZQ_NUMBER, "not finite");
+    if (isnan(x))
+        snprintf(buffer, ZQ_NUMBER, "\xe2\x80\x93");
+    else if (!isfinite(x))
+        snprintf(buffer, ZQ_NUMBER, "infinite");
     else if (size == 0)
         snprintf(buffer, ZQ_NUMBER, "0");
     else if (size >= 0.00995 && size < 1e5) {

@@ -18,7 +18,7 @@ void zq_markup_base64(FILE *f, size_t n, const unsigned char *bytes);
 
 /* Numbers in about three digits, into a buffer that is returned. */
 enum { ZQ_NUMBER = 32 };
-char *zq_markup_number(double x, char buffer[ZQ_NUMBER]); /* 20.3, 0.0694, 4.4e-5 */
+char *zq_markup_number(double x, char buffer[ZQ_NUMBER]); /* 20.3, 0.0694, 4.4e-5; NaN: a dash */
 char *zq_markup_bytes(double n, char buffer[ZQ_NUMBER]);  /* 154 KB */
 char *zq_markup_count(double n, char buffer[ZQ_NUMBER]);  /* 36.9 k */
 char *zq_markup_share(double x, char buffer[ZQ_NUMBER]);  /* 14.0 % of 0.14 */

@@ -18,11 +18,14 @@ static int width_of(const zq_sensitivity *sensitivity, const zq_layer *layer, in
 zq_uniform zq_record_uniform(const zq_record *record, int k) {
     const zq_sensitivity *sensitivity = record->sensitivity;
     const zq_pricing in_bytes = pricing_in_bytes(record);
-    zq_uniform uniform = {.bits = sensitivity->widths[k], .bytes = zq_base_cost(&in_bytes, record->layers)};
+    zq_uniform uniform = {.bits = sensitivity->widths[k],
+                          .bytes = zq_base_cost(&in_bytes, record->layers),
+                          .cost = zq_base_cost(record->pricing, record->layers)};
     for (int i = 0; i < record->layers->n; i++) {
         const zq_layer *layer = &record->layers->items[i];
         const int width = width_of(sensitivity, layer, k), bits = sensitivity->widths[width];
         uniform.bytes += zq_layer_cost(&in_bytes, layer, bits);
+        uniform.cost += zq_layer_cost(record->pricing, layer, bits);
         uniform.sensitivity += sensitivity->omega[i * sensitivity->n_widths + width];
     }
     return uniform;
@@ -40,4 +43,8 @@ uint64_t zq_record_point_bytes(const zq_record *record, int point) {
     for (int i = 0; i < record->layers->n; i++)
         bytes += zq_layer_cost(&in_bytes, &record->layers->items[i], zq_record_point_bits(record, point, i));
     return bytes;
+}
+
+uint64_t zq_record_point_cost(const zq_record *record, int point) {
+    return zq_base_cost(record->pricing, record->layers) + record->frontier->points[point].bytes;
 }

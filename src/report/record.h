@@ -55,6 +55,7 @@ typedef struct zq_record {
 typedef struct zq_uniform {
     int bits;
     uint64_t bytes;     /* of the whole file */
+    uint64_t cost;      /* in units of the limit */
     double sensitivity; /* sum over the layers */
 } zq_uniform;
 
@@ -64,6 +65,7 @@ zq_uniform zq_record_uniform(const zq_record *record, int k);
 /* Of a point of the frontier: the width of a layer, and the size of the whole file. */
 int zq_record_point_bits(const zq_record *record, int point, int layer);
 uint64_t zq_record_point_bytes(const zq_record *record, int point);
+uint64_t zq_record_point_cost(const zq_record *record, int point);
 
 /* The record as JSON text (owned by the caller, free()); NULL when out of memory. docs/report.md describes
  * it. */

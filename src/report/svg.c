@@ -49,6 +49,8 @@ static int linear_ticks(const zq_axis *axis, int most, double *ticks) {
     for (int i = 3; i >= 0; i--)
         if (steps[i] * power >= least)
             step = steps[i] * power;
+    if (axis->whole)
+        step = fmax(step, 1);
     int n = 0;
     for (double k = ceil(axis->lo / step); k * step <= axis->hi && n < most; k++)
         ticks[n++] = k * step;
@@ -85,10 +87,21 @@ static const char *tick_text(const zq_axis *axis, double x, char buffer[ZQ_NUMBE
                  x / (x >= 1e6   ? 1e6
                       : x >= 1e3 ? 1e3
                                  : 1));
-    else if (fabs(x) < 1e-12)
+    else if (axis->log && x < 0.9e-3)
+        snprintf(buffer, ZQ_NUMBER, "%.0fe%d", x / pow(10, floor(log10(x) + 1e-9)),
+                 (int)floor(log10(x) + 1e-9));
+    else if (!axis->log && fabs(x) < 1e-12)
         snprintf(buffer, ZQ_NUMBER, "0");
-    else if (fabs(x) < 1e-3 && axis->log)
-        snprintf(buffer, ZQ_NUMBER, "1e%d", (int)lrint(log10(x)));
+    else if (fabs(x) >= 1e4)
+        snprintf(buffer, ZQ_NUMBER,
+                 x >= 1e12  ? "%.6g T"
+                 : x >= 1e9 ? "%.6g G"
+                 : x >= 1e6 ? "%.6g M"
+                            : "%.6g k",
+                 x / (x >= 1e12  ? 1e12
+                      : x >= 1e9 ? 1e9
+                      : x >= 1e6 ? 1e6
+                                 : 1e3));
     else
         snprintf(buffer, ZQ_NUMBER, "%.6g", x);
     return buffer;

@@ -12,6 +12,7 @@ typedef struct zq_axis {
     double lo, hi; /* lo < hi; lo > 0 when logarithmic */
     bool log;
     bool bytes; /* labels are amounts of bytes */
+    bool whole; /* only whole numbers are labelled */
 } zq_axis;
 
 /* Grows an axis (lo > hi: empty) to hold x, when that is finite and fits its kind. */

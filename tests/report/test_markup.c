@@ -105,7 +105,8 @@ static void test_numbers(void **state) {
     assert_string_equal(zq_markup_number(4.4037e-5, text), "4.4e-5");
     assert_string_equal(zq_markup_number(-9.99e-5, text), "-1.0e-4");
     assert_string_equal(zq_markup_number(1.5e300, text), "1.5e300");
-    assert_string_equal(zq_markup_number(1.0 / 0.0, text), "not finite");
+    assert_string_equal(zq_markup_number(-1.0 / 0.0, text), "infinite");
+    assert_string_equal(zq_markup_number(0.0 / 0.0, text), "\xe2\x80\x93");
     assert_string_equal(zq_markup_bytes(999, text), "999 B");
     assert_string_equal(zq_markup_bytes(154124, text), "154 KB");
     assert_string_equal(zq_markup_bytes(999999, text), "1.00 MB");

@@ -1,0 +1,123 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Networks that aren't classifiers of colour photos: they work, or are refused with a sentence that says why.
+
+    test_kinds.py ZEROQ"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+try:
+    import numpy as np
+    import onnx
+
+    import integers
+    from test_tails import CELLS, FLOAT, Net, detector, helper, run, zeroq
+except ImportError as missing:
+    print(f"SKIPPED: networks of other kinds, since Python has no {missing.name}")
+    sys.exit(77)
+
+
+def backbone(channels=3, stride=2):
+    net = Net("N")
+    net.inputs = [helper.make_tensor_value_info("x", FLOAT, ["N", channels, 32, 32])]
+    net.conv("x", "a", channels, 16, stride=stride)
+    net.conv("a", "b", 16, 32, stride=stride)
+    return net
+
+
+def grey():
+    """One channel, and a number instead of classes."""
+    net = backbone(1)
+    net.add("GlobalAveragePool", ["b"], "pooled")
+    net.add("Flatten", ["pooled"], "flat")
+    net.add("Gemm", ["flat", net.constant("w", net.random.standard_normal([32, 1]).astype(np.float32))], "age")
+    net.output("age", FLOAT, ["N", 1])
+    return net
+
+
+def depth_map():
+    """As large as the image, no Softmax, resized within."""
+    net = backbone()
+    net.add("Resize", ["b", "", net.constant("by", np.float32([1, 1, 4, 4]))], "large", mode="nearest",
+            coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+    net.conv("large", "depth", 32, 1, norm=False)
+    net.output("depth", FLOAT, ["N", 1, 32, 32])
+    return net
+
+
+def two_heads():
+    net = detector("N")
+    net.output("boxes", FLOAT, ["N", CELLS, 4])
+    net.output("scores", FLOAT, ["N", 5, CELLS])
+    return net
+
+
+def two_images():
+    net = backbone()
+    net.inputs.append(helper.make_tensor_value_info("z", FLOAT, ["N", 3, 32, 32]))
+    net.add("Sub", ["b", net.conv(net.conv("z", "c", 3, 16, stride=2), "d", 16, 32, stride=2)], "y")
+    net.output("y", FLOAT, ["N", 32, 8, 8])
+    return net
+
+
+def sound():
+    net = Net("N")
+    net.inputs = [helper.make_tensor_value_info("x", FLOAT, ["N", 2, 64])]
+    net.add("Conv", ["x", net.constant("w", net.random.standard_normal([4, 2, 3]).astype(np.float32))], "y")
+    net.output("y", FLOAT, ["N", 4, 62])
+    return net
+
+
+def upwards():
+    net = backbone()
+    net.add("ConvTranspose", ["b", net.constant("up_w", np.ones([32, 16, 2, 2], np.float32))], "up", strides=[2, 2])
+    net.conv("up", "y", 16, 4, norm=False)
+    net.output("y", FLOAT, ["N", 4, 16, 16])
+    return net
+
+
+WORK = [grey, depth_map, two_heads]
+REFUSED = {two_images: ["2 inputs"], sound: ["'x'", "rank 3"], upwards: ["ConvTranspose_up", "of the weights lie behind it"]}
+
+
+def check(make, folder, program):
+    net = make()
+    model, path, out = net.model(), folder / "net.onnx", folder / "net.q.onnx"
+    onnx.save(model, path)
+    done = zeroq(program, path, out, "--size", "w8")
+    if make in REFUSED:
+        assert done.returncode == 5, f"exit status {done.returncode}, expected 5: {done.stderr}"
+        for words in REFUSED[make]:
+            assert words in done.stderr, f"'{words}' isn't in: {done.stderr}"
+        assert not out.exists(), "a file was written"
+        return
+    assert done.returncode == 0, done.stderr
+    share, stayed = integers.survey(out)
+    assert share > 0.97, f"{share} on integers; float: {stayed}"
+    shape = [d.dim_value or 3 for d in model.graph.input[0].type.tensor_type.shape.dim]
+    feeds = {"x": np.random.default_rng(1).standard_normal(shape).astype(np.float32)}
+    found = run(onnx.load(out), feeds)
+    for name, value in run(model, feeds).items():
+        error = np.sqrt(np.mean((found[name] - value) ** 2) / np.mean(value ** 2))
+        assert error < 0.2, f"'{name}' differs by {error} of its size"
+
+
+def main():
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    failures = 0
+    for make in [*WORK, *REFUSED]:
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                check(make, Path(folder), sys.argv[1])
+                print(f"{make.__name__:12} ok", flush=True)
+            except Exception as error:  # onnx and onnxruntime raise classes of their own
+                failures += 1
+                print(f"{make.__name__:12} FAILED: {error}", flush=True)
+    sys.exit(1 if failures else 0)
+
+
+if __name__ == "__main__":
+    main()
