@@ -54,7 +54,15 @@ def run_engine(tool, path, images):
 
 
 def compare(tool, path, images):
+    """A file for a fixed number of images gets so many at a time."""
     model = onnx.load(path)
+    step = model.graph.input[0].type.tensor_type.shape.dim[0].dim_value or len(images)
+    parts = [compare_batch(tool, path, model, images[i:i + step]) for i in range(0, len(images), step)]
+    columns = list(zip(*parts))
+    return Comparison(sum(columns[0]), sum(columns[1]), max(columns[2]), sum(columns[3]))
+
+
+def compare_batch(tool, path, model, images):
     expected, found = run_onnxruntime(model, images), run_engine(tool, path, images)
     total = different = largest = 0
     for name in quantized_values(model):

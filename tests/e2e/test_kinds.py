@@ -54,6 +54,15 @@ def two_heads():
     return net
 
 
+def one_by_one():
+    """An output without the batch, so that the network can't take several images at a time."""
+    net = detector(1)
+    net.add("Squeeze", ["boxes", net.constant("axis", np.int64([0]))], "rows")
+    net.output("rows", FLOAT, [CELLS, 4])
+    net.output("scores", FLOAT, [1, 5, CELLS])
+    return net
+
+
 def two_images():
     net = backbone()
     net.inputs.append(helper.make_tensor_value_info("z", FLOAT, ["N", 3, 32, 32]))
@@ -78,7 +87,7 @@ def upwards():
     return net
 
 
-WORK = [grey, depth_map, two_heads]
+WORK = [grey, depth_map, two_heads, one_by_one]
 REFUSED = {two_images: ["2 inputs"], sound: ["'x'", "rank 3"], upwards: ["ConvTranspose_up", "of the weights lie behind it"]}
 
 
