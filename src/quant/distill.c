@@ -16,8 +16,12 @@
 
 enum { DEFAULT_IMAGES = 32, FAST_STEPS = 20, PAPER_STEPS = 500, PAPER_PATIENCE = 100 };
 
-/* Images in one plan: values, gradients and the kernels' own memory. */
-static const double memory_limit_bytes = 3e9;
+/* Images whose statistics are matched together (fast recipe): so many promise as much as all, and take the
+ * gradient in one run, where several runs for one gradient would have to be repeated. */
+enum { LEAST_GROUP = 8, MOST_GROUP = 16 };
+
+/* What a plan may hold. */
+static const size_t memory_limit_bytes = 1250000000;
 
 typedef struct solver {
     zq_graph *graph;
@@ -29,7 +33,8 @@ typedef struct solver {
     float *pixels;  /* the same as the network takes them, owned */
     zq_matching matching;
     zq_plan *plan; /* of micro images, owned */
-    int64_t micro; /* divides N */
+    int64_t group; /* images whose statistics are matched together, divides N */
+    int64_t micro; /* divides group */
     double *loss;  /* [n_steps], owned */
     int n_steps, step;
 } solver;
@@ -51,16 +56,23 @@ static void to_pixels(const solver *solver) {
     }
 }
 
-/* The loss; its gradient in d_x as well when that is wanted. */
+/* The loss of all images together; or, with the gradient in d_x, that of each group in the mean. */
 static zq_status evaluate(solver *solver, zq_matching_loss loss, bool gradient, double *loss_out,
                           zq_error *err) {
-    const int64_t n_channels = solver->shape.dims[1], area = solver->shape.dims[2] * solver->shape.dims[3];
+    const int64_t n_images = solver->shape.dims[0], n_channels = solver->shape.dims[1];
+    const int64_t area = solver->shape.dims[2] * solver->shape.dims[3], size = image_size(solver);
+    const int64_t group = gradient ? solver->group : n_images;
     to_pixels(solver);
-    ZQ_TRY(zq_matching_evaluate(&solver->matching, solver->plan, solver->micro, loss, solver->shape.dims[0],
-                                image_size(solver), solver->pixels, gradient ? solver->d_x : NULL, loss_out,
-                                err));
+    *loss_out = 0;
+    for (int64_t first = 0; first < n_images; first += group) {
+        double of_group;
+        ZQ_TRY(zq_matching_evaluate(&solver->matching, solver->plan, solver->micro, loss, group, size,
+                                    solver->pixels + first * size,
+                                    gradient ? solver->d_x + first * size : NULL, &of_group, err));
+        *loss_out += of_group * (double)group / (double)n_images;
+    }
 #pragma omp parallel for
-    for (int64_t plane = 0; plane < solver->shape.dims[0] * n_channels; plane++)
+    for (int64_t plane = 0; plane < n_images * n_channels; plane++)
         for (int64_t i = plane * area; i < (plane + 1) * area && gradient; i++)
             solver->d_x[i] *= solver->box->std[plane % n_channels];
     return ZQ_OK;
@@ -107,32 +119,29 @@ static void clamp_to_box(solver *solver) {
 
 /* ---- plans */
 
-/* The largest divisor of n_images whose plan keeps the memory limit at this image size. */
-static int64_t choose_micro(const solver *solver, double share_of_area) {
-    const zq_graph *graph = solver->graph;
-    const int64_t n_images = solver->shape.dims[0];
-    double bytes = 0;
-    if (!graph->free_batch)
-        return graph->values[graph->inputs[0]].shape.dims[0];
-    for (int v = 0; v < graph->n_values; v++)
-        if (graph->values[v].constant == NULL)
-            bytes += 2 * sizeof(float) * fmax((double)zq_shape_count(&graph->values[v].shape), 0);
-    int64_t micro = n_images;
-    while (micro > 1 && (n_images % micro != 0 || bytes * share_of_area * (double)micro > memory_limit_bytes))
-        micro--;
-    return micro;
+/* The next smaller divisor of n; 0: none. */
+static int64_t smaller_divisor(int64_t n, int64_t than) {
+    for (than--; than > 0 && n % than != 0;)
+        than--;
+    return than;
 }
 
-/* A plan for images of this size in place of the one before. */
+/* A plan for images of this size in place of the one before, for the most images of a group that keep the
+ * memory limit. */
 static zq_status plan_for(solver *solver, int64_t height, int64_t width, zq_error *err) {
-    const zq_shape *declared = &solver->graph->values[solver->graph->inputs[0]].shape;
-    const double share = (double)(height * width) / (double)(declared->dims[2] * declared->dims[3]);
-    zq_plan_drop(solver->plan);
-    solver->plan = NULL;
-    solver->micro = choose_micro(solver, share);
-    const zq_plan_options options = {
-        .n_images = solver->micro, .height = height, .width = width, .gradient = true};
-    return zq_plan_new(solver->graph, &options, &solver->plan, err);
+    const zq_graph *graph = solver->graph;
+    solver->micro = graph->free_batch ? solver->group : graph->values[graph->inputs[0]].shape.dims[0];
+    for (;;) {
+        zq_plan_drop(solver->plan);
+        solver->plan = NULL;
+        const zq_plan_options options = {
+            .n_images = solver->micro, .height = height, .width = width, .gradient = true};
+        const zq_status status = zq_plan_new(solver->graph, &options, &solver->plan, err);
+        const bool fits = status == ZQ_OK && zq_plan_bytes(solver->plan) <= memory_limit_bytes;
+        if (fits || !graph->free_batch || solver->micro == 1 || (status != ZQ_OK && status != ZQ_ERR_MEMORY))
+            return status;
+        solver->micro = smaller_divisor(solver->group, solver->micro);
+    }
 }
 
 /* Sets the size of the images; x and d_x are room for the full size. */
@@ -151,16 +160,16 @@ static zq_status report(solver *solver, zq_error *err) {
     return ZQ_OK;
 }
 
-/* Steps of ZQ_DISTILL_FAST at the current size until step number end. */
-static zq_status descend_fast(solver *solver, int end, zq_error *err) {
+/* n steps of ZQ_DISTILL_FAST at the current size, at rates that fall to 0. */
+static zq_status descend_fast(solver *solver, int n, double rate, zq_error *err) {
     zq_adam adam;
     ZQ_TRY(zq_adam_init((size_t)zq_shape_count(&solver->shape), 1e-8, &adam, err));
     zq_status status = ZQ_OK;
-    while (status == ZQ_OK && solver->step < end) {
+    for (int i = 0; status == ZQ_OK && i < n; i++) {
         status = evaluate(solver, ZQ_MATCH_RELATIVE, true, &solver->loss[solver->step], err);
         if (status != ZQ_OK)
             break;
-        zq_adam_step(&adam, zq_cosine_rate(0.1, solver->step, solver->n_steps), solver->d_x, solver->x);
+        zq_adam_step(&adam, zq_cosine_rate(rate, i, n), solver->d_x, solver->x);
         clamp_to_box(solver);
         solver->step++;
         status = report(solver, err);
@@ -204,8 +213,8 @@ static void resize(solver *solver, int64_t height, int64_t width) {
     set_size(solver, height, width);
 }
 
-/* Large images: half of the steps at half size, which cost a quarter; then the finest octave, which only full
- * size has, is added as noise. */
+/* Large images: three of four steps at half size, which cost a quarter; then the finest octave, which only
+ * full size has, is added as noise, and smaller steps keep what the large ones found. */
 static zq_status distill_fast(solver *solver, zq_error *err) {
     const int64_t height = solver->shape.dims[2], width = solver->shape.dims[3];
     const int64_t small_height = (height + 1) / 2, small_width = (width + 1) / 2;
@@ -216,14 +225,14 @@ static zq_status distill_fast(solver *solver, zq_error *err) {
         set_size(solver, small_height, small_width);
     start(solver);
     if (small_first) {
-        ZQ_TRY(descend_fast(solver, solver->n_steps / 2, err));
+        ZQ_TRY(descend_fast(solver, solver->n_steps * 3 / 4, 0.1, err));
         resize(solver, height, width);
         zq_noise_add_photo(zq_random_seed(solver->options->seed, "detail"), &solver->shape, 1, 0.04,
                            solver->x);
         clamp_to_box(solver);
     }
     ZQ_TRY(plan_for(solver, height, width, err));
-    return descend_fast(solver, solver->n_steps, err);
+    return descend_fast(solver, solver->n_steps - solver->step, small_first ? 0.06 : 0.1, err);
 }
 
 static zq_status distill_paper(solver *solver, zq_error *err) {
@@ -270,6 +279,15 @@ static zq_status check(const zq_graph *graph, const zq_box *box, zq_error *err) 
     return ZQ_OK;
 }
 
+/* All of few images, or of a number that can't be shared out. */
+static int64_t choose_group(const solver *solver, int64_t fixed) {
+    const int64_t n_images = solver->shape.dims[0];
+    int64_t group = n_images;
+    while (group > 0 && (group > MOST_GROUP || group % fixed != 0))
+        group = smaller_divisor(n_images, group);
+    return group >= LEAST_GROUP && solver->options->recipe != ZQ_DISTILL_PAPER ? group : n_images;
+}
+
 /* Numbers of images and steps, and room for them. */
 static zq_status prepare(solver *solver, zq_error *err) {
     const zq_distill_options *o = solver->options;
@@ -281,6 +299,7 @@ static zq_status prepare(solver *solver, zq_error *err) {
                        (long long)fixed);
     n_images = (n_images + fixed - 1) / fixed * fixed;
     solver->shape.dims[0] = n_images;
+    solver->group = choose_group(solver, fixed);
     solver->n_steps = o->recipe == ZQ_DISTILL_NOISE   ? 0
                       : o->n_steps > 0                ? o->n_steps
                       : o->recipe == ZQ_DISTILL_PAPER ? PAPER_STEPS
