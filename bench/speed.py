@@ -5,7 +5,8 @@
     speed.py BUILD [NAME or FILE.onnx ...] [options]
 
 For each network: forward, a step of the distillation (forward, statistics, gradient to the images), and the whole job by stage.
-Each round measures everyone once, and the FMA peak; medians over the rounds count, and ratios within a round. BUILD is where
+Each round measures everyone once, and the FMA peak; medians over the rounds count, and ratios within a round. Where other programs
+run, compare processor time, that of all threads. BUILD is where
 zeroq was built. Names are those of nets.py, which makes the networks where PyTorch is there. What can't be measured is named, and
 no time is a failure. Results lie in BUILD/bench/speed: NAME.json and, of all of them, speed.svg."""
 
@@ -106,13 +107,13 @@ class Bench:
             _, peak_bytes = self.run(*command, *(["--gradient"] if what == "step" else []))
             plan = json.loads(Path(folder, "plan.json").read_text())["plan"]
         self.result["flop"][what] = plan["flop"] / self.args.batch
-        return {"ms": plan["ms"], "bytes": peak_bytes}
+        return {"ms": plan["ms"], "cpu_ms": plan["cpu_ms"], "bytes": peak_bytes}
 
     def ort(self):
         line, peak_bytes = self.run(self.args.python, HERE / "peers.py", "ort", self.model, self.args.batch, self.args.threads)
         answer = json.loads(line)
         self.result["versions"]["ONNX Runtime"] = answer["version"]
-        return {"ms": answer["ms"], "bytes": peak_bytes}
+        return {"ms": answer["ms"], "cpu_ms": answer["cpu_ms"], "bytes": peak_bytes}
 
     def start_torch(self):
         nets = self.args.nets
@@ -153,15 +154,17 @@ class Bench:
         except ValueError as error:
             self.skip("quantize_static", error)
 
+    def save(self):
+        (self.args.out / f"{self.name}.json").write_text(json.dumps(self.result, indent=1) + "\n")
+
     def measure(self):
         if not has_bf16():
             self.skip("PyTorch in bf16", "this processor has no instructions for it")
         self.start_torch()
         try:
-            for _ in range(self.args.rounds):
-                self.round()
-            for _ in range(self.args.job_rounds):
-                self.job_round()
+            for measured in [self.round] * self.args.rounds + [self.job_round] * self.args.job_rounds:
+                measured()
+                self.save()
         finally:
             if self.torch:
                 self.torch.close()
@@ -187,8 +190,9 @@ def print_pass(result, what):
         ms = median(list_of, "ms") / result["batch"]
         rate = result["flop"][what] / ms * 1e-6
         ratio = statistics.median(a["ms"] / b["ms"] for a, b in zip(list_of, zeroq))
-        best = min(sample["ms"] for sample in list_of) / result["batch"]
-        print(f"  {PASSES[what]:30} {who:18} {ms:9.3f} ms {best:9.3f} {rate:8.1f} GFLOP/s {100 * rate / peak:5.1f} % {ratio:7.2f} "
+        cpu = median(list_of, "cpu_ms") / result["batch"]
+        cpu_ratio = statistics.median(a["cpu_ms"] / b["cpu_ms"] for a, b in zip(list_of, zeroq))
+        print(f"  {PASSES[what]:30} {who:18} {ms:9.3f} ms {rate:7.1f} GFLOP/s {100 * rate / peak:4.0f} % {ratio:7.2f} {cpu:11.3f} {cpu_ratio:6.2f} "
               f"{median(list_of, 'bytes') * 1e-6:8.0f} MB {len(list_of):3}")
 
 
@@ -196,14 +200,14 @@ def print_job(result):
     for who, samples in result["samples"].get("job", {}).items():
         stages = samples[0].get("stages", {})
         text = ", ".join(f"{stage} {statistics.median(s['stages'][stage] for s in samples):.2f}" for stage in stages)
-        print(f"  {'quantize':30} {who:18} {median(samples, 'ms') / 1000:9.2f} s {'':40} {median(samples, 'bytes') * 1e-6:11.0f} MB "
+        print(f"  {'quantize':30} {who:18} {median(samples, 'ms') / 1000:9.2f} s {'':50} {median(samples, 'bytes') * 1e-6:11.0f} MB "
               f"{len(samples):3}  {text}")
 
 
 def print_result(result):
     print(f"{result['network']}: {result['flop']['forward'] * 1e-9:.2f} GFLOP an image forward, batch {result['batch']}, "
           f"{result['threads']} threads, peak {max(result['peak']):.0f} GFLOP/s")
-    print(f"  {'':30} {'':18} {'an image':>12} {'best':>9} {'':16} {'of peak':>7} {'ratio':>7} {'memory':>11} {'n':>3}")
+    print(f"  {'':30} {'':18} {'an image':>12} {'':15} {'of peak':>6} {'ratio':>7} {'processor ms':>11} {'ratio':>5} {'memory':>11} {'n':>3}")
     for what in PASSES:
         print_pass(result, what)
     print_job(result)
@@ -286,7 +290,6 @@ def main():
             Bench(args, name, model, result).measure()
         except ValueError as error:
             raise SystemExit(f"speed.py: {name}: {error}")
-        (args.out / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
         if result["peak"]:
             print_result(result)
     results = [json.loads(path.read_text()) for path in sorted(args.out.glob("*.json"))]

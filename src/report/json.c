@@ -233,10 +233,10 @@ static json_t *plan_json(const zq_record *record) {
                                         step->kernel, "flop", step->flop, "forward_ms", step->forward_ms,
                                         "backward_ms", step->backward_ms));
     }
-    return json_pack("{s:I, s:b, s:i, s:i, s:I, s:f, s:f, s:o}", "images", (json_int_t)profile->n_images,
+    return json_pack("{s:I, s:b, s:i, s:i, s:I, s:f, s:f, s:f, s:o}", "images", (json_int_t)profile->n_images,
                      "gradient", profile->gradient, "threads", profile->n_threads, "rounds",
                      profile->n_rounds, "bytes", (json_int_t)profile->plan_bytes, "flop", profile->flop, "ms",
-                     profile->best_ms, "steps", steps);
+                     profile->best_ms, "cpu_ms", profile->best_cpu_ms, "steps", steps);
 }
 
 static json_t *comparison_json(const zq_record *record) {

@@ -22,6 +22,7 @@ typedef struct zq_profile {
     size_t plan_bytes;
     double flop;            /* of all steps */
     double best_ms;         /* a whole round: with input, statistics and everything between the steps */
+    double best_cpu_ms;     /* processor time of a round, the sum of all threads */
     int n_steps;            /* 0: nothing has been measured */
     zq_profile_step *steps; /* [n_steps] in running order, owned */
 } zq_profile;
