@@ -6,6 +6,7 @@
 #include "onnx/onnx.h"
 #include "quant/calibrate.h"
 #include "quant/correct.h"
+#include "quant/rewrite.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -68,6 +69,8 @@ zq_job *zq_job_new(const zq_options *options) {
 static void forget_results(zq_job *job) {
     for (int k = 0; k < job->n_candidates; k++)
         zq_candidate_clear(&job->candidates[k], job->layers.n);
+    zq_standard_clear(&job->standard);
+    zq_rounding_clear(&job->rounding);
     zq_sensitivity_clear(&job->sensitivity);
     zq_frontier_clear(&job->frontier);
     zq_free(job->activations);
@@ -135,13 +138,15 @@ static zq_share share_images(const zq_images *images, int64_t batch) {
 
 static zq_status calibrate(zq_job *job) {
     ZQ_TRY(zq_job_begin_stage(job, "calibrate"));
-    job->activations = zq_alloc((size_t)job->graph->n_values, sizeof *job->activations);
-    job->seen = zq_alloc((size_t)job->graph->n_values, sizeof *job->seen);
+    ZQ_TRY(zq_standard_new(job->graph, &job->layers, &job->images, &job->standard, &job->error));
+    zq_graph *graph = job->standard.graph;
+    job->activations = zq_alloc((size_t)graph->n_values, sizeof *job->activations);
+    job->seen = zq_alloc((size_t)graph->n_values, sizeof *job->seen);
     if (job->activations == NULL || job->seen == NULL)
         return zq_fail_memory(&job->error);
-    ZQ_TRY(zq_calibrate(job->graph, &job->images, &job->box, job->options.activations,
-                        job->options.percentile, ACTIVATION_BITS, job->activations, job->seen, &job->error));
-    ZQ_TRY(zq_place(job->graph, job->activations, NULL, &job->error));
+    ZQ_TRY(zq_calibrate(graph, &job->images, &job->box, job->options.activations, job->options.percentile,
+                        ACTIVATION_BITS, job->activations, job->seen, &job->error));
+    ZQ_TRY(zq_place(graph, job->activations, NULL, &job->error));
     return zq_job_end_stage(job);
 }
 
@@ -192,17 +197,20 @@ static zq_status write_candidate(zq_job *job, const zq_candidate *candidate, con
     return status;
 }
 
-static zq_status build_candidate(zq_job *job, const char *name, const zq_graph *graph, const int *bits,
-                                 zq_weight_range range) {
-    const zq_weight_spec spec = weight_spec(job, range);
+/* corrected: the calibration network with other biases; NULL: its own. */
+static zq_status add_candidate(zq_job *job, const char *name, const int *bits, const zq_rounding *rounding,
+                               zq_weight_range range, const zq_graph *corrected) {
+    const zq_candidate_source source = {.graph = job->graph,
+                                        .standard = &job->standard,
+                                        .layers = &job->layers,
+                                        .activations = job->activations,
+                                        .rounding = rounding,
+                                        .spec = weight_spec(job, range),
+                                        .corrected = corrected};
     zq_candidate *added = &job->candidates[job->n_candidates];
-    ZQ_TRY(zq_candidate_build(name, graph, &job->layers, job->activations, bits, &spec, added, &job->error));
+    ZQ_TRY(zq_candidate_build(name, &source, bits, added, &job->error));
     job->n_candidates++;
     return write_candidate(job, added, NULL, &added->bytes);
-}
-
-static zq_status add_candidate(zq_job *job, const char *name, const int *bits, zq_weight_range range) {
-    return build_candidate(job, name, job->graph, bits, range);
 }
 
 static void drop_last_candidate(zq_job *job) {
@@ -221,7 +229,7 @@ static zq_status find_limit(zq_job *job, int *bits) {
     for (int k = 0; k < 2; k++) {
         for (int i = 0; i < job->layers.n; i++)
             bits[i] = job->layers.items[i].kept != 0 ? job->layers.items[i].kept : k == 0 ? 8 : 4;
-        ZQ_TRY(add_candidate(job, "uniform", bits, ZQ_WEIGHT_MINMAX));
+        ZQ_TRY(add_candidate(job, "uniform", bits, NULL, ZQ_WEIGHT_MINMAX, NULL));
         bytes[k] = job->candidates[job->n_candidates - 1].bytes;
         drop_last_candidate(job);
     }
@@ -245,11 +253,19 @@ static bool everything_fits_at_8(const zq_job *job, const int *bits /* the wides
     return zq_network_cost(&job->pricing, &job->layers, bits) <= job->limit;
 }
 
-static zq_status measure_sensitivity(zq_job *job, const zq_images *images) {
+static zq_status round_weights(zq_job *job, const zq_images *images) {
     const zq_weight_spec spec = weight_spec(job, ZQ_WEIGHT_MSE);
+    ZQ_TRY(zq_job_begin_stage(job, "round"));
+    ZQ_TRY(zq_rounding_new(&job->standard, job->graph, &job->layers, job->activations, images, &spec,
+                           job->rules.n_widths, job->rules.widths, zq_job_on_step, job, &job->rounding,
+                           &job->error));
+    return zq_job_end_stage(job);
+}
+
+static zq_status measure_sensitivity(zq_job *job, const zq_images *images) {
     ZQ_TRY(zq_job_begin_stage(job, "sensitivity"));
-    ZQ_TRY(zq_sensitivity_measure(job->graph, &job->layers, images, job->rules.n_widths, job->rules.widths,
-                                  &spec, zq_job_on_step, job, &job->sensitivity, &job->error));
+    ZQ_TRY(zq_sensitivity_measure(job->standard.graph, &job->layers, images, &job->rounding, zq_job_on_step,
+                                  job, &job->sensitivity, &job->error));
     return zq_job_end_stage(job);
 }
 
@@ -275,7 +291,8 @@ static zq_status find_frontier(zq_job *job) {
 zq_status zq_job_find_frontier(zq_job *job) {
     if (job->sensitivity.omega == NULL) {
         const zq_share images = share_images(&job->images, zq_graph_images(job->graph));
-        ZQ_TRY(measure_sensitivity(job, &images.search));
+        ZQ_TRY(round_weights(job, &images.search));
+        ZQ_TRY(measure_sensitivity(job, &images.choose));
     }
     return job->frontier.n_points > 0 ? ZQ_OK : find_frontier(job);
 }
@@ -291,7 +308,7 @@ static zq_status refuse_limit(zq_job *job) {
 }
 
 /* The best point of the frontier whose file, really packed, keeps the limit. */
-static zq_status add_pareto_candidate(zq_job *job, int *bits, zq_weight_range range) {
+static zq_status find_pareto_bits(zq_job *job, int *bits) {
     const uint64_t base = zq_base_cost(&job->pricing, &job->layers);
     uint64_t limit = job->limit > base ? job->limit - base : 0;
     for (;;) {
@@ -301,7 +318,7 @@ static zq_status add_pareto_candidate(zq_job *job, int *bits, zq_weight_range ra
         for (int i = 0; i < job->layers.n; i++)
             bits[i] =
                 job->rules.widths[job->frontier.choice[(size_t)point * (size_t)job->layers.n + (size_t)i]];
-        ZQ_TRY(add_candidate(job, "pareto", bits, range));
+        ZQ_TRY(add_candidate(job, "pareto", bits, &job->rounding, ZQ_WEIGHT_MSE, NULL));
         if (cost_of(job, &job->candidates[job->n_candidates - 1]) <= job->limit)
             return ZQ_OK;
         drop_last_candidate(job);
@@ -309,14 +326,16 @@ static zq_status add_pareto_candidate(zq_job *job, int *bits, zq_weight_range ra
     }
 }
 
+/* The widths that sensitivities say, and the same for all; each rounded as well as possible and to nearest.
+ */
 static zq_status allocate(zq_job *job, int *bits) {
     ZQ_TRY(zq_job_begin_stage(job, "allocate"));
     ZQ_TRY(find_frontier(job));
-    for (int range = ZQ_WEIGHT_MINMAX; range <= ZQ_WEIGHT_MSE; range++)
-        ZQ_TRY(add_pareto_candidate(job, bits, (zq_weight_range)range));
+    ZQ_TRY(find_pareto_bits(job, bits));
+    ZQ_TRY(add_candidate(job, "pareto", bits, NULL, ZQ_WEIGHT_MSE, NULL));
     uniform_bits(job, 4, bits);
-    for (int range = ZQ_WEIGHT_MINMAX; range <= ZQ_WEIGHT_MSE; range++) {
-        ZQ_TRY(add_candidate(job, "uniform", bits, (zq_weight_range)range));
+    for (int nearest = 0; nearest < 2; nearest++) {
+        ZQ_TRY(add_candidate(job, "uniform", bits, nearest ? NULL : &job->rounding, ZQ_WEIGHT_MSE, NULL));
         if (cost_of(job, &job->candidates[job->n_candidates - 1]) > job->limit)
             drop_last_candidate(job);
     }
@@ -325,7 +344,7 @@ static zq_status allocate(zq_job *job, int *bits) {
 
 static zq_status judge_candidate(zq_job *job, zq_candidate *candidate, float *const *reference,
                                  const zq_images *images) {
-    return zq_damage_measure(job->graph, reference, candidate->simulated, images, &candidate->damage,
+    return zq_damage_measure(job->standard.graph, reference, candidate->simulated, images, &candidate->damage,
                              &job->error);
 }
 
@@ -333,12 +352,11 @@ static zq_status judge_candidate(zq_job *job, zq_candidate *candidate, float *co
 static zq_status correct_chosen(zq_job *job, const zq_images *images) {
     const zq_candidate *best = &job->candidates[job->chosen];
     zq_graph *corrected;
-    ZQ_TRY(zq_correct_biases(job->graph, &job->layers, best->weights, best->simulated, images, &corrected,
-                             &job->error));
-    const zq_status status = build_candidate(job, best->name, corrected, best->bits, best->range);
+    ZQ_TRY(zq_correct_biases(job->standard.graph, &job->layers, best->weights, best->simulated, images,
+                             &corrected, &job->error));
+    const zq_status status = add_candidate(job, best->name, best->bits, best->nearest ? NULL : &job->rounding,
+                                           best->range, corrected);
     zq_graph_drop(corrected);
-    if (status == ZQ_OK)
-        job->candidates[job->n_candidates - 1].corrected = true;
     return status;
 }
 
@@ -354,7 +372,7 @@ static void take_if_better(zq_job *job, int k) {
  * better still. */
 static zq_status choose(zq_job *job, const zq_share *images) {
     float **reference = NULL;
-    ZQ_TRY(zq_outputs_run(job->graph, &images->choose, &reference, &job->error));
+    ZQ_TRY(zq_outputs_run(job->standard.graph, &images->choose, &reference, &job->error));
     zq_status status = ZQ_OK;
     job->chosen = 0;
     for (int k = 0; status == ZQ_OK && k < job->n_candidates; k++) {
@@ -373,9 +391,10 @@ static zq_status choose(zq_job *job, const zq_share *images) {
 
 static zq_status predict(zq_job *job, const zq_images *images) {
     float **reference = NULL;
-    ZQ_TRY(zq_outputs_run(job->graph, images, &reference, &job->error));
-    const zq_status status = zq_damage_measure(job->graph, reference, job->candidates[job->chosen].simulated,
-                                               images, &job->predicted, &job->error);
+    ZQ_TRY(zq_outputs_run(job->standard.graph, images, &reference, &job->error));
+    const zq_status status =
+        zq_damage_measure(job->standard.graph, reference, job->candidates[job->chosen].simulated, images,
+                          &job->predicted, &job->error);
     job->n_judge_images = images->shape.dims[0];
     zq_outputs_drop(reference, job->graph->n_outputs);
     return status;
@@ -421,10 +440,11 @@ static zq_status quantize(zq_job *job, const char *path, int *bits) {
         images.choose = slice(&job->images, 0, job->images.shape.dims[0] - images.judge.shape.dims[0]);
         if (images.choose.shape.dims[0] == 0)
             images.choose = images.judge;
-        ZQ_TRY(add_candidate(job, "uniform", bits, ZQ_WEIGHT_MINMAX));
-        ZQ_TRY(add_candidate(job, "uniform", bits, ZQ_WEIGHT_MSE));
+        ZQ_TRY(add_candidate(job, "uniform", bits, NULL, ZQ_WEIGHT_MINMAX, NULL));
+        ZQ_TRY(add_candidate(job, "uniform", bits, NULL, ZQ_WEIGHT_MSE, NULL));
     } else {
-        ZQ_TRY(measure_sensitivity(job, &images.search));
+        ZQ_TRY(round_weights(job, &images.search));
+        ZQ_TRY(measure_sensitivity(job, &images.choose));
         ZQ_TRY(allocate(job, bits));
     }
     ZQ_TRY(judge(job, &images));

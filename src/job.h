@@ -23,8 +23,10 @@ struct zq_job {
     zq_placement *placements;
     zq_box box;
     zq_images images;
-    zq_activation *activations;
-    zq_density *seen;
+    zq_standard standard;       /* the calibration network */
+    zq_activation *activations; /* [standard.graph->n_values], those of graph first */
+    zq_density *seen;           /* the same */
+    zq_rounding rounding;
     zq_target target;
     zq_pricing pricing;
     uint64_t limit; /* the target in units of the cost */

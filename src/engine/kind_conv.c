@@ -61,7 +61,7 @@ static int conv_of(const zq_plan *plan, int at, bool *relu) {
     if (!*relu)
         return is_conv(plan, at) ? at : -1;
     const int conv = zq_plan_sole_producer(plan, node->inputs[0], "Conv");
-    const bool statistics = plan->options.gradient && plan->graph->values[node->inputs[0]].stats != NULL;
+    const bool statistics = plan->options.statistics && plan->graph->values[node->inputs[0]].stats != NULL;
     return conv >= 0 && !statistics && is_conv(plan, conv) ? conv : -1;
 }
 

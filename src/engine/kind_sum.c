@@ -33,7 +33,7 @@ static bool is_sum(const zq_plan *plan, int at) {
 static int add_before(const zq_plan *plan, int activation) {
     const int sum = plan->graph->nodes[activation].inputs[0];
     const int add = zq_plan_sole_producer(plan, sum, "Add");
-    const bool statistics = plan->options.gradient && plan->graph->values[sum].stats != NULL;
+    const bool statistics = plan->options.statistics && plan->graph->values[sum].stats != NULL;
     return add >= 0 && is_sum(plan, add) && !statistics ? add : -1;
 }
 

@@ -20,6 +20,7 @@ zq_status zq_plan_new(zq_graph *graph, const zq_plan_options *options, zq_plan *
         return zq_fail_memory(err);
     plan->graph = graph;
     plan->options = *options;
+    plan->options.statistics = options->statistics || options->gradient;
     const zq_status status = build(plan, err);
     if (status != ZQ_OK)
         zq_plan_drop(plan);

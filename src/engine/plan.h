@@ -17,6 +17,7 @@ typedef struct zq_plan_options {
     int64_t height, width; /* replace the size of 4-D inputs; 0: as the graph declares */
     bool gradient;    /* zq_plan_backward will be called; keeps what it needs, and values that carry stats */
     bool keep_values; /* every value stays readable after forward, and zq_plan_forward_override is possible */
+    bool statistics;  /* values that carry stats are never fused away (gradient implies it) */
     bool reference;   /* plain C operators only: for tests */
 } zq_plan_options;
 
@@ -42,6 +43,33 @@ typedef void (*zq_bias_hook)(void *user, zq_plan *plan, int node, float *bias);
 
 /* Runs everything, calling hook on the way. Needs keep_values. */
 zq_status zq_plan_forward_hooked(zq_plan *plan, zq_bias_hook hook, void *user, zq_error *err);
+
+/* What is done on the way through a forward pass. before: everything upstream of the node has run, and the
+ * node's weights may still be replaced; after: its outputs may be changed before anything reads them. node
+ * names the step: the weighted node where it runs together with others. NULL: nothing. */
+typedef struct zq_plan_visitor {
+    zq_status (*before)(void *user, zq_plan *plan, int node, zq_error *err);
+    zq_status (*after)(void *user, zq_plan *plan, int node, zq_error *err);
+    void *user;
+} zq_plan_visitor;
+
+/* Runs everything, calling visitor on the way. Values live as long as they are read: in before, the inputs of
+ * the node can be read, in after its outputs, with or without keep_values. */
+zq_status zq_plan_forward_visited(zq_plan *plan, const zq_plan_visitor *visitor, zq_error *err);
+
+/* In after: x becomes scale[c] x + shift[c] in each channel (axis 1) of a float value. False: the engine
+ * fused it away. */
+bool zq_plan_map_channels(zq_plan *plan, int value, const float *scale, const float *shift);
+
+/* In before: what the weights of a Conv, Gemm or MatMul are multiplied with at n output positions, one row
+ * for each weight of an output channel: dst [per_channel, n], rows in the weight's plain order, zeros where a
+ * window reaches over the border. group: of a Conv. positions: [n], increasing, of all positions of all
+ * images (image by image; the rows of a matrix). */
+zq_status zq_plan_patches(const zq_plan *plan, int node, int64_t group, int64_t n, const int64_t *positions,
+                          float *dst, zq_error *err);
+
+/* How many positions there are; 0: the node is none that zq_plan_patches knows. */
+int64_t zq_plan_positions(const zq_plan *plan, int node);
 
 /* Weights to be used in place of the node's own, plain layout of the node's weight value, in n_variants
  * variants: the images of the plan are taken as n_variants equal consecutive groups, group k uses weights[k].

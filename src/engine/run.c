@@ -38,6 +38,21 @@ zq_status zq_plan_forward_hooked(zq_plan *plan, zq_bias_hook hook, void *user, z
     return ZQ_OK;
 }
 
+zq_status zq_plan_forward_visited(zq_plan *plan, const zq_plan_visitor *visitor, zq_error *err) {
+    plan->ran = false;
+    for (int i = 0; i < plan->n_steps; i++) {
+        zq_step *step = &plan->steps[i];
+        if (visitor->before != NULL)
+            ZQ_TRY(visitor->before(visitor->user, plan, step->node, err));
+        ZQ_TRY(run(plan, step, NULL, err));
+        step->disturbed = false;
+        if (visitor->after != NULL)
+            ZQ_TRY(visitor->after(visitor->user, plan, step->node, err));
+    }
+    plan->ran = true;
+    return ZQ_OK;
+}
+
 static zq_step *weighted_step(zq_plan *plan, int node, zq_error *err) {
     const int at = node >= 0 && node < plan->graph->n_nodes ? plan->step_of_node[node] : -1;
     char text[ZQ_NODE_TEXT];

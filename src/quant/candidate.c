@@ -11,48 +11,81 @@
 #include <math.h>
 #include <string.h>
 
-static zq_status quantize_layers(const zq_graph *graph, const zq_layers *layers,
-                                 const zq_activation *activations, const zq_weight_spec *spec,
-                                 zq_candidate *out, zq_error *err) {
-    for (int i = 0; i < layers->n; i++) {
-        const zq_layer *layer = &layers->items[i];
-        zq_weight_spec own_spec = *spec;
-        own_spec.bits = out->bits[i];
-        float *w = zq_alloc_raw((size_t)(layer->n_channels * layer->per_channel), sizeof *w);
-        float *floor = zq_alloc_raw((size_t)layer->n_channels, sizeof *floor);
-        zq_status status = w == NULL || floor == NULL ? zq_fail_memory(err) : ZQ_OK;
-        if (status == ZQ_OK) {
-            zq_layer_load(graph, layer, w);
-            zq_bias_scale_floor(graph, layer, activations, floor);
-            status = zq_weights_quantize(&own_spec, layer->n_channels, layer->per_channel, w, floor,
-                                         &out->weights[i], err);
-        }
-        zq_free(w);
-        zq_free(floor);
-        ZQ_TRY(status);
+static zq_status round_to_nearest(const zq_candidate_source *from, int i, int bits, zq_weights *out,
+                                  zq_error *err) {
+    const zq_layer *layer = &from->layers->items[i];
+    zq_weight_spec spec = from->spec;
+    spec.bits = bits;
+    float *w = zq_alloc_raw((size_t)(layer->n_channels * layer->per_channel), sizeof *w);
+    float *floor = zq_alloc_raw((size_t)layer->n_channels, sizeof *floor);
+    zq_status status = w == NULL || floor == NULL ? zq_fail_memory(err) : ZQ_OK;
+    if (status == ZQ_OK)
+        status = zq_standard_scale_floor(from->standard, from->graph, from->layers, i, from->activations,
+                                         floor, err);
+    if (status == ZQ_OK) {
+        zq_layer_load(from->standard->graph, layer, w);
+        status = zq_weights_quantize(&spec, layer->n_channels, layer->per_channel, w, floor, out, err);
+    }
+    zq_free(w);
+    zq_free(floor);
+    return status;
+}
+
+static zq_status quantize_layers(const zq_candidate_source *from, zq_candidate *out, zq_error *err) {
+    for (int i = 0; i < from->layers->n; i++) {
+        const zq_weights *rounded =
+            from->rounding == NULL ? NULL : zq_rounding_at(from->rounding, i, out->bits[i]);
+        ZQ_TRY(rounded != NULL ? zq_weights_copy(rounded, &out->weights[i], err)
+                               : round_to_nearest(from, i, out->bits[i], &out->weights[i], err));
     }
     return ZQ_OK;
 }
 
-zq_status zq_candidate_build(const char *name, const zq_graph *graph, const zq_layers *layers,
-                             const zq_activation *activations, const int *bits, const zq_weight_spec *spec,
+/* The file holds the network's own scales and biases. */
+static zq_status rewrite_own(const zq_candidate_source *from, zq_candidate *out, zq_error *err) {
+    const int n = from->layers->n;
+    zq_graph *moved = NULL;
+    zq_weights *weights = zq_alloc((size_t)n, sizeof *weights);
+    zq_status status = weights == NULL ? zq_fail_memory(err) : ZQ_OK;
+    for (int i = 0; status == ZQ_OK && i < n; i++)
+        status = zq_standard_undo_weights(from->standard, i, &out->weights[i], &weights[i], err);
+    if (status == ZQ_OK && from->corrected != NULL)
+        status =
+            zq_standard_undo_biases(from->standard, from->graph, from->layers, from->corrected, &moved, err);
+    if (status == ZQ_OK)
+        status = zq_rewrite(moved != NULL ? moved : from->graph, from->layers, from->activations, weights,
+                            &out->graph, err);
+    for (int i = 0; weights != NULL && i < n; i++)
+        zq_weights_clear(&weights[i]);
+    zq_free(weights);
+    zq_graph_drop(moved);
+    return status;
+}
+
+zq_status zq_candidate_build(const char *name, const zq_candidate_source *source, const int *bits,
                              zq_candidate *out, zq_error *err) {
-    *out = (zq_candidate){.name = name, .range = spec->range};
-    out->bits = zq_memdup(bits, (size_t)layers->n * sizeof *bits);
-    out->weights = zq_alloc((size_t)layers->n, sizeof *out->weights);
+    const int n = source->layers->n;
+    const zq_graph *standard = source->corrected != NULL ? source->corrected : source->standard->graph;
+    *out = (zq_candidate){.name = name,
+                          .nearest = source->rounding == NULL,
+                          .range = source->spec.range,
+                          .corrected = source->corrected != NULL};
+    out->bits = zq_memdup(bits, (size_t)n * sizeof *bits);
+    out->weights = zq_alloc((size_t)n, sizeof *out->weights);
     zq_status status = out->bits == NULL || out->weights == NULL ? zq_fail_memory(err) : ZQ_OK;
     if (status == ZQ_OK)
-        status = quantize_layers(graph, layers, activations, spec, out, err);
+        status = quantize_layers(source, out, err);
     if (status == ZQ_OK)
-        status = zq_rewrite(graph, layers, activations, out->weights, &out->graph, err);
+        status = rewrite_own(source, out, err);
     if (status == ZQ_OK)
         status = zq_onnx_size(out->graph, 0, NULL, &out->bytes, err);
-    if (status == ZQ_OK) {
-        out->simulated = zq_graph_copy(out->graph);
-        status = out->simulated == NULL ? zq_fail_memory(err) : zq_fold_constants(out->simulated, NULL, err);
-    }
+    if (status == ZQ_OK)
+        status =
+            zq_rewrite(standard, source->layers, source->activations, out->weights, &out->simulated, err);
+    if (status == ZQ_OK)
+        status = zq_fold_constants(out->simulated, NULL, err);
     if (status != ZQ_OK)
-        zq_candidate_clear(out, layers->n);
+        zq_candidate_clear(out, n);
     return status;
 }
 

@@ -6,6 +6,8 @@
 #include "quant/distill.h"
 #include "quant/layers.h"
 #include "quant/quantizer.h"
+#include "quant/rounding.h"
+#include "quant/standard.h"
 
 /* How far outputs are from those of the FP32 network, over images. */
 typedef struct zq_damage {
@@ -17,18 +19,29 @@ typedef struct zq_damage {
 typedef struct zq_candidate {
     const char *name;      /* static: "uniform" or "pareto" */
     int *bits;             /* [n_layers], owned */
-    zq_weight_range range; /* of the weights */
+    bool nearest;          /* weights are rounded to nearest; false: as well as possible */
+    zq_weight_range range; /* of weights that are rounded to nearest */
     bool corrected;        /* biases: see quant/correct.h */
-    zq_weights *weights;   /* [n_layers], owned */
+    zq_weights *weights;   /* [n_layers], of the calibration network, owned */
     zq_graph *graph;       /* with Q/DQ, as it is written; owned */
-    zq_graph *simulated;   /* the same with its constants folded, as it is run; owned */
+    zq_graph *simulated;   /* the calibration network, quantized alike, as it is run; owned */
     uint64_t bytes;        /* of its file */
     zq_damage damage;      /* on the images that choose; 0 before zq_candidate_judge */
 } zq_candidate;
 
-/* Quantizes and rewrites. spec: scheme and range; its bits are ignored. Free with zq_candidate_clear. */
-zq_status zq_candidate_build(const char *name, const zq_graph *graph, const zq_layers *layers,
-                             const zq_activation *activations, const int *bits, const zq_weight_spec *spec,
+/* What candidates are made of. */
+typedef struct zq_candidate_source {
+    const zq_graph *graph; /* simplified */
+    const zq_standard *standard;
+    const zq_layers *layers;
+    const zq_activation *activations; /* [n_values] */
+    const zq_rounding *rounding;      /* NULL: weights are rounded to nearest, by spec ... */
+    zq_weight_spec spec;              /* ... whose bits are ignored */
+    const zq_graph *corrected;        /* the calibration network with corrected biases; NULL: its own */
+} zq_candidate_source;
+
+/* Quantizes and rewrites. bits: [n_layers]. Free with zq_candidate_clear. */
+zq_status zq_candidate_build(const char *name, const zq_candidate_source *source, const int *bits,
                              zq_candidate *out, zq_error *err);
 void zq_candidate_clear(zq_candidate *candidate, int n_layers);
 

@@ -218,3 +218,29 @@ void zq_layer_store(const zq_graph *graph, const zq_layer *layer, const float *w
             for (int64_t i = 0; i < s.n_inner; i++)
                 constant_out[(o * s.n_channels + c) * s.n_inner + i] = w[(c * s.n_outer + o) * s.n_inner + i];
 }
+
+/* A bias that nodes share, or that is one number for all channels, becomes one for each node and channel. */
+static zq_status own_bias(zq_graph *graph, int n, int64_t n_channels, zq_error *err) {
+    const int bias = graph->nodes[n].n_inputs > 2 ? graph->nodes[n].inputs[2] : -1;
+    const zq_tensor *old = bias < 0 ? NULL : graph->values[bias].constant;
+    const zq_shape shape = zq_shape_of(1, &n_channels);
+    if (old == NULL || (zq_shape_equal(&old->shape, &shape) && zq_graph_consumers(graph, bias, NULL) == 1 &&
+                        !zq_graph_is_output(graph, bias)))
+        return ZQ_OK;
+    zq_tensor *own = zq_tensor_new(ZQ_F32, &shape);
+    const int64_t n_old = zq_shape_count(&old->shape);
+    for (int64_t o = 0; own != NULL && o < n_channels; o++)
+        ((zq_real *)own->data)[o] = (zq_real)zq_tensor_item(old, n_old == 1 ? 0 : o);
+    const int value = zq_graph_add_constant(graph, graph->values[bias].name, own);
+    if (value < 0)
+        return zq_fail_memory(err);
+    graph->nodes[n].inputs[2] = value;
+    return ZQ_OK;
+}
+
+zq_status zq_layers_own_biases(zq_graph *graph, const zq_layers *layers, zq_error *err) {
+    for (int i = 0; i < layers->n; i++)
+        for (int k = 0; k < layers->items[i].n_nodes; k++)
+            ZQ_TRY(own_bias(graph, layers->items[i].nodes[k], layers->items[i].n_channels, err));
+    return ZQ_OK;
+}

@@ -317,6 +317,18 @@ done:
     return status;
 }
 
+zq_status zq_weights_copy(const zq_weights *weights, zq_weights *out, zq_error *err) {
+    const size_t n = (size_t)weights->n_channels;
+    *out = *weights;
+    out->scale = zq_memdup(weights->scale, n * sizeof *out->scale);
+    out->zero_point = zq_memdup(weights->zero_point, n * sizeof *out->zero_point);
+    out->q = zq_memdup(weights->q, n * (size_t)weights->per_channel);
+    if (out->scale != NULL && out->zero_point != NULL && out->q != NULL)
+        return ZQ_OK;
+    zq_weights_clear(out);
+    return zq_fail_memory(err);
+}
+
 void zq_weights_dequantize(const zq_weights *weights, float *w_out) {
     const int64_t n = weights->per_channel;
     for (int64_t c = 0; c < weights->n_channels; c++) {

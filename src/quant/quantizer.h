@@ -49,6 +49,7 @@ typedef struct zq_weights {
  * int32 biases in range), NULL: none. Free with zq_weights_clear. */
 zq_status zq_weights_quantize(const zq_weight_spec *spec, int64_t n_channels, int64_t per_channel,
                               const float *w, const float *scale_floor, zq_weights *out, zq_error *err);
+zq_status zq_weights_copy(const zq_weights *weights, zq_weights *out, zq_error *err);
 void zq_weights_dequantize(const zq_weights *weights, float *w_out);
 void zq_weights_clear(zq_weights *weights);
 

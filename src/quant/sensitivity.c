@@ -3,6 +3,7 @@
 
 #include "base/memory.h"
 #include "engine/plan.h"
+#include "quant/rounding.h"
 
 #include <string.h>
 
@@ -15,7 +16,7 @@ typedef struct session {
     zq_graph *graph;
     const zq_layers *layers;
     const zq_images *images;
-    const zq_weight_spec *spec;
+    const zq_rounding *rounding;
     zq_sensitivity *result;
     zq_plan *plan; /* owned, like all below */
     int64_t micro;
@@ -26,7 +27,6 @@ typedef struct session {
     float *channel_first;          /* room for the largest layer */
     float *weights[ZQ_MAX_WIDTHS]; /* the same, for each width, in the constant's layout */
     const float **group;           /* [n_outputs] into output */
-    zq_weights *quantized;         /* [n_layers, n_widths] */
     zq_step_callback callback;
     void *user;
     int done, total; /* layers times batches */
@@ -69,9 +69,8 @@ static zq_status make_room(session *s, zq_error *err) {
     s->reference = zq_alloc((size_t)s->graph->n_outputs, sizeof(float *));
     s->output = zq_alloc((size_t)s->graph->n_outputs, sizeof(float *));
     s->group = zq_alloc((size_t)s->graph->n_outputs, sizeof(float *));
-    s->quantized = zq_alloc((size_t)s->layers->n * (size_t)s->result->n_widths, sizeof *s->quantized);
-    bool ok = s->group != NULL && s->quantized != NULL && s->input != NULL && s->distance != NULL &&
-              s->channel_first != NULL && s->reference != NULL && s->output != NULL;
+    bool ok = s->group != NULL && s->input != NULL && s->distance != NULL && s->channel_first != NULL &&
+              s->reference != NULL && s->output != NULL;
     for (int k = 0; k < s->result->n_widths && ok; k++)
         ok = (s->weights[k] = zq_alloc_raw((size_t)largest, sizeof(float))) != NULL;
     for (int o = 0; o < s->graph->n_outputs && ok; o++) {
@@ -90,9 +89,6 @@ static void session_clear(session *s) {
         if (s->output != NULL)
             zq_free(s->output[o]);
     }
-    for (int i = 0; i < s->layers->n * s->result->n_widths && s->quantized != NULL; i++)
-        zq_weights_clear(&s->quantized[i]);
-    zq_free(s->quantized);
     zq_free(s->group);
     for (int k = 0; k < ZQ_MAX_WIDTHS; k++)
         zq_free(s->weights[k]);
@@ -111,22 +107,11 @@ static void read_outputs(session *s, float **dst) {
         zq_plan_read(s->plan, s->graph->outputs[o], dst[o]);
 }
 
-/* Quantizes the layer once; each batch of images reuses it. */
-static zq_status quantize_layer(session *s, int layer_index, zq_error *err) {
-    const zq_layer *layer = &s->layers->items[layer_index];
-    zq_weights *quantized = s->quantized + layer_index * s->result->n_widths;
-    for (int k = 0; k < s->result->n_widths && quantized[k].q == NULL; k++) {
-        zq_weight_spec spec = *s->spec;
-        spec.bits = s->result->widths[k];
-        zq_layer_load(s->graph, layer, s->channel_first);
-        ZQ_TRY(zq_weights_quantize(&spec, layer->n_channels, layer->per_channel, s->channel_first, NULL,
-                                   &quantized[k], err));
-    }
+static void load_weights(session *s, int layer) {
     for (int k = 0; k < s->result->n_widths; k++) {
-        zq_weights_dequantize(&quantized[k], s->channel_first);
-        zq_layer_store(s->graph, layer, s->channel_first, s->weights[k]);
+        zq_weights_dequantize(&s->rounding->weights[layer * s->result->n_widths + k], s->channel_first);
+        zq_layer_store(s->graph, &s->layers->items[layer], s->channel_first, s->weights[k]);
     }
-    return ZQ_OK;
 }
 
 /* Adds the distance of the images in group number group of the output to omega. */
@@ -176,7 +161,7 @@ static zq_status measure_shared(session *s, const zq_layer *layer, double *omega
 static zq_status measure_layer(session *s, int i, zq_error *err) {
     const zq_layer *layer = &s->layers->items[i];
     double *omega = s->result->omega + (size_t)i * (size_t)s->result->n_widths;
-    ZQ_TRY(quantize_layer(s, i, err));
+    load_weights(s, i);
     ZQ_TRY(layer->n_nodes == 1 ? measure_node(s, layer->nodes[0], omega, err)
                                : measure_shared(s, layer, omega, err));
     s->done++;
@@ -200,8 +185,9 @@ static zq_status measure_batch(session *s, int64_t first, zq_error *err) {
 }
 
 zq_status zq_sensitivity_measure(zq_graph *graph, const zq_layers *layers, const zq_images *images,
-                                 int n_widths, const int *widths, const zq_weight_spec *spec,
-                                 zq_step_callback callback, void *user, zq_sensitivity *out, zq_error *err) {
+                                 const zq_rounding *rounding, zq_step_callback callback, void *user,
+                                 zq_sensitivity *out, zq_error *err) {
+    const int n_widths = rounding->n_widths, *const widths = rounding->widths;
     *out = (zq_sensitivity){.n_layers = layers->n, .n_widths = n_widths};
     if (n_widths < 1 || n_widths > ZQ_MAX_WIDTHS || images->shape.rank < 1 || images->shape.dims[0] < 1)
         return zq_fail(err, ZQ_ERR_INTERNAL, "sensitivity of %d widths on %lld images", n_widths,
@@ -213,7 +199,7 @@ zq_status zq_sensitivity_measure(zq_graph *graph, const zq_layers *layers, const
     session s = {.graph = graph,
                  .layers = layers,
                  .images = images,
-                 .spec = spec,
+                 .rounding = rounding,
                  .result = out,
                  .callback = callback,
                  .user = user};

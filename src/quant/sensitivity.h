@@ -33,11 +33,12 @@ typedef struct zq_sensitivity {
     double *omega;             /* [n_layers, n_widths], owned */
 } zq_sensitivity;
 
-/* images: those used (a share is best held out by the caller). spec: range method and scheme; its bits are
- * ignored. */
+/* The network's layers with the weights of the rounding (quant/rounding.h), one at a time at each of its
+ * widths. images: best none that the rounding was fitted to. */
+typedef struct zq_rounding zq_rounding;
 zq_status zq_sensitivity_measure(zq_graph *graph, const zq_layers *layers, const zq_images *images,
-                                 int n_widths, const int *widths, const zq_weight_spec *spec,
-                                 zq_step_callback callback, void *user, zq_sensitivity *out, zq_error *err);
+                                 const zq_rounding *rounding, zq_step_callback callback, void *user,
+                                 zq_sensitivity *out, zq_error *err);
 void zq_sensitivity_clear(zq_sensitivity *sensitivity);
 
 #endif

@@ -165,7 +165,8 @@ static json_t *candidates_json(const zq_record *record) {
     for (int k = 0; k < record->n_candidates; k++) {
         const zq_candidate *candidate = &record->candidates[k];
         json_array_append_new(
-            list, json_pack("{s:s, s:s, s:b, s:I, s:o, s:b}", "widths", candidate->name, "weight_range",
+            list, json_pack("{s:s, s:s, s:s, s:b, s:I, s:o, s:b}", "widths", candidate->name, "rounding",
+                            candidate->nearest ? "nearest" : "error feedback", "weight_range",
                             range_name(candidate->range), "biases_corrected", candidate->corrected, "bytes",
                             (json_int_t)candidate->bytes, "damage", damage_json(&candidate->damage), "chosen",
                             candidate == record->chosen));

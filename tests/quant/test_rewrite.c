@@ -17,10 +17,15 @@ static zq_status rewrite(zq_graph *graph, zq_graph **rewritten_out, zq_error *er
     assert_int_equal(zq_layers_find(graph, &layers, err), ZQ_OK);
     assert_int_equal(zq_place(graph, activations, NULL, err), ZQ_OK);
     assert_true(layers.n <= MOST_LAYERS);
-    const zq_status status =
-        zq_candidate_build("test", graph, &layers, activations, bits, &spec, &candidate, err);
+    zq_standard standard = {.n_layers = layers.n,
+                            .graph = zq_graph_copy(graph),
+                            .factor = zq_alloc((size_t)layers.n, sizeof *standard.factor)};
+    const zq_candidate_source source = {
+        .graph = graph, .standard = &standard, .layers = &layers, .activations = activations, .spec = spec};
+    const zq_status status = zq_candidate_build("test", &source, bits, &candidate, err);
     *rewritten_out = status == ZQ_OK ? zq_graph_copy(candidate.graph) : NULL;
     zq_candidate_clear(&candidate, layers.n);
+    zq_standard_clear(&standard);
     zq_layers_clear(&layers);
     zq_free(activations);
     return status;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/memory.h"
 #include "engine/plan.h"
-#include "quant/sensitivity.h"
+#include "quant/rounding.h"
 #include "tiny_net.h"
 
 enum { SIDE = 12, IMAGES = 6, IMAGE = 3 * SIDE * SIDE, CLASSES = 5, WIDTHS = 3 };
@@ -15,12 +16,34 @@ static zq_images random_images(uint64_t seed) {
     return (zq_images){.shape = zq_shape_of(4, (const int64_t[]){IMAGES, 3, SIDE, SIDE}), .data = pixels};
 }
 
+/* To nearest at every width. */
+static zq_rounding round_to_nearest(zq_graph *graph, const zq_layers *layers) {
+    zq_rounding rounding = {.n_layers = layers->n, .n_widths = WIDTHS};
+    memcpy(rounding.widths, widths, sizeof widths);
+    rounding.weights = zq_alloc((size_t)layers->n * WIDTHS, sizeof *rounding.weights);
+    for (int i = 0; i < layers->n; i++) {
+        const zq_layer *layer = &layers->items[i];
+        float *w = malloc((size_t)(layer->n_channels * layer->per_channel) * sizeof *w);
+        zq_layer_load(graph, layer, w);
+        for (int k = 0; k < WIDTHS; k++) {
+            zq_weight_spec at_bits = spec;
+            at_bits.bits = widths[k];
+            assert_int_equal(zq_weights_quantize(&at_bits, layer->n_channels, layer->per_channel, w, NULL,
+                                                 &rounding.weights[i * WIDTHS + k], NULL),
+                             ZQ_OK);
+        }
+        free(w);
+    }
+    return rounding;
+}
+
 static zq_sensitivity measure(zq_graph *graph, const zq_layers *layers, const zq_images *images) {
     zq_sensitivity result;
     zq_error err;
-    if (zq_sensitivity_measure(graph, layers, images, WIDTHS, widths, &spec, NULL, NULL, &result, &err) !=
-        ZQ_OK)
+    zq_rounding rounding = round_to_nearest(graph, layers);
+    if (zq_sensitivity_measure(graph, layers, images, &rounding, NULL, NULL, &result, &err) != ZQ_OK)
         fail_msg("%s", err.text);
+    zq_rounding_clear(&rounding);
     return result;
 }
 
@@ -141,9 +164,11 @@ static void the_callback_cancels(void **state) {
     zq_layers layers;
     zq_sensitivity result;
     assert_int_equal(zq_layers_find(graph, &layers, NULL), ZQ_OK);
-    assert_int_equal(zq_sensitivity_measure(graph, &layers, &images, WIDTHS, widths, &spec, stop_at_once,
-                                            NULL, &result, NULL),
-                     ZQ_ERR_CANCELLED);
+    zq_rounding rounding = round_to_nearest(graph, &layers);
+    assert_int_equal(
+        zq_sensitivity_measure(graph, &layers, &images, &rounding, stop_at_once, NULL, &result, NULL),
+        ZQ_ERR_CANCELLED);
+    zq_rounding_clear(&rounding);
     assert_null(result.omega);
     zq_layers_clear(&layers);
     zq_graph_drop(graph);

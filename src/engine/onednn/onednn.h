@@ -53,6 +53,12 @@ const char *zq_dnn_conv_kernel(const zq_dnn_conv *conv, bool backward); /* imple
 zq_status zq_dnn_gemm(bool transposed_b, int64_t m, int64_t n, int64_t k, const float *a, const float *b,
                       bool accumulate, float *c, zq_error *err);
 
+/* C[m, n] = beta C + alpha op(A) op(B) inside larger row-major matrices whose rows are lda, ldb, ldc apart.
+ */
+zq_status zq_dnn_gemm_inside(bool transposed_a, bool transposed_b, int64_t m, int64_t n, int64_t k,
+                             float alpha, const float *a, int64_t lda, const float *b, int64_t ldb,
+                             float beta, float *c, int64_t ldc, zq_error *err);
+
 typedef enum zq_pool_kind {
     ZQ_POOL_MAX,
     ZQ_POOL_AVERAGE,

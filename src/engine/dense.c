@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Work is cut into tiles, each by one thread: inside a parallel region oneDNN doesn't start its own threads,
+ * so that sums are always made in the same order. */
+#include "engine/dense.h"
+
+#include "engine/onednn/onednn.h"
+
+#include <math.h>
+
+enum { TILE = 192, PANEL = 96 };
+
+static int64_t least(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+/* c [size, size] = beta c + alpha a a^T in the lower triangle (whole tiles on the diagonal); a: [size, n],
+ * rows lda apart. */
+static zq_status add_square(int64_t size, int64_t n, float alpha, const float *a, int64_t lda, float *c,
+                            int64_t ldc, zq_error *err) {
+    const int64_t n_tiles = (size + TILE - 1) / TILE, n_pairs = n_tiles * (n_tiles + 1) / 2;
+    zq_status status = ZQ_OK;
+#pragma omp parallel for schedule(dynamic, 1)
+    for (int64_t pair = 0; pair < n_pairs; pair++) {
+        int64_t row = (int64_t)((sqrt(8.0 * (double)pair + 1) - 1) / 2);
+        row -= row * (row + 1) / 2 > pair;
+        row += (row + 1) * (row + 2) / 2 <= pair;
+        const int64_t i = row * TILE, j = (pair - row * (row + 1) / 2) * TILE;
+        zq_error own = {0};
+        const zq_status done =
+            zq_dnn_gemm_inside(false, true, least(TILE, size - i), least(TILE, size - j), n, alpha,
+                               a + i * lda, lda, a + j * lda, lda, 1, c + i * ldc + j, ldc, &own);
+        if (done != ZQ_OK) {
+#pragma omp critical(zq_dense)
+            {
+                status = done;
+                *err = own;
+            }
+        }
+    }
+    return status;
+}
+
+zq_status zq_dense_add_gram(int64_t k, int64_t n, const float *x, float *h, zq_error *err) {
+    return add_square(k, n, 1, x, n, h, k, err);
+}
+
+/* The diagonal block of size n, rows k apart. */
+static bool factor_block(int64_t n, int64_t k, float *a) {
+    for (int64_t j = 0; j < n; j++)
+        for (int64_t i = j; i < n; i++) {
+            double sum = a[i * k + j];
+            for (int64_t t = 0; t < j; t++)
+                sum -= (double)a[i * k + t] * a[j * k + t];
+            if (i == j && !(sum > 0))
+                return false;
+            a[i * k + j] = i == j ? (float)sqrt(sum) : (float)(sum / a[j * k + j]);
+        }
+    return true;
+}
+
+/* Rows below the diagonal block: x L^T = a. */
+static void solve_panel(int64_t n_rows, int64_t n, int64_t k, const float *block, float *a) {
+#pragma omp parallel for schedule(static) if (n_rows > TILE)
+    for (int64_t i = 0; i < n_rows; i++)
+        for (int64_t j = 0; j < n; j++) {
+            float *const row = a + i * k;
+            const float *const l = block + j * k;
+            float sum = 0;
+#pragma omp simd reduction(+ : sum)
+            for (int64_t t = 0; t < j; t++)
+                sum += row[t] * l[t];
+            row[j] = (row[j] - sum) / l[j];
+        }
+}
+
+zq_status zq_dense_cholesky(int64_t k, float *h, bool *positive_out, zq_error *err) {
+    *positive_out = true;
+    for (int64_t j = 0; j < k && *positive_out; j += PANEL) {
+        const int64_t n = least(PANEL, k - j), rest = k - j - n;
+        float *const block = h + j * k + j, *const below = block + n * k;
+        *positive_out = factor_block(n, k, block);
+        if (!*positive_out)
+            break;
+        solve_panel(rest, n, k, block, below);
+        ZQ_TRY(add_square(rest, n, -1, below, k, below + n, k, err));
+    }
+    return ZQ_OK;
+}

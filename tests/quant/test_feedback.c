@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/memory.h"
+#include "engine/dense.h"
+#include "quant/feedback.h"
+#include "tiny_net.h"
+
+enum { CHANNELS = 70, K = 150, SAMPLES = 400 };
+
+static float w[CHANNELS * K], x[K * SAMPLES];
+
+/* Correlated inputs of very different size. */
+static void make(uint64_t seed) {
+    for (int i = 0; i < CHANNELS * K; i++)
+        w[i] = (float)zq_random_normal(seed, (uint64_t)i);
+    for (int s = 0; s < SAMPLES; s++) {
+        const double common = zq_random_normal(seed + 1, (uint64_t)s);
+        for (int i = 0; i < K; i++)
+            x[i * SAMPLES + s] =
+                (float)((0.1 + i % 7) * (common + zq_random_normal(seed + 2, (uint64_t)(i * SAMPLES + s))));
+    }
+}
+
+static float *gram(void) {
+    float *h = zq_alloc((size_t)K * K, sizeof *h);
+    assert_int_equal(zq_dense_add_gram(K, SAMPLES, x, h, NULL), ZQ_OK);
+    return h;
+}
+
+static zq_weights nearest(int bits, bool asymmetric) {
+    const zq_weight_spec spec = {.bits = bits, .asymmetric = asymmetric, .range = ZQ_WEIGHT_MINMAX};
+    zq_weights weights;
+    assert_int_equal(zq_weights_quantize(&spec, CHANNELS, K, w, NULL, &weights, NULL), ZQ_OK);
+    return weights;
+}
+
+/* e H e^T, with what damping adds to H. */
+static double damage(const zq_weights *weights, int64_t c, double added) {
+    static float rounded[CHANNELS * K];
+    double sum = 0;
+    zq_weights_dequantize(weights, rounded);
+    for (int s = 0; s < SAMPLES; s++) {
+        double y = 0;
+        for (int i = 0; i < K; i++)
+            y += ((double)w[c * K + i] - rounded[c * K + i]) * x[i * SAMPLES + s];
+        sum += y * y;
+    }
+    for (int i = 0; i < K; i++)
+        sum += added * pow((double)w[c * K + i] - rounded[c * K + i], 2);
+    return sum;
+}
+
+static double added_by(double damping) {
+    double trace = 0;
+    for (int i = 0; i < K * SAMPLES; i++)
+        trace += (double)x[i] * x[i];
+    return damping * trace / K;
+}
+
+static void the_loss_is_the_damage_and_far_below_nearest(void **state) {
+    (void)state;
+    for (int round = 0; round < 4; round++) {
+        const int bits = round % 2 == 0 ? 4 : 2;
+        double loss[CHANNELS], before = 0, after = 0;
+        zq_feedback feedback;
+        zq_error err;
+        make((uint64_t)round);
+        float *h = gram();
+        zq_weights weights = nearest(bits, round > 1);
+        if (zq_feedback_new(K, h, 0.01, &feedback, &err) != ZQ_OK)
+            fail_msg("%s", err.text);
+        for (int64_t c = 0; c < CHANNELS; c++)
+            before += damage(&weights, c, 0);
+        assert_int_equal(zq_feedback_round(&feedback, 0, CHANNELS, w, &weights, loss, &err), ZQ_OK);
+        for (int64_t c = 0; c < CHANNELS; c++) {
+            const double expected = damage(&weights, c, added_by(0.01));
+            assert_true(fabs(loss[c] - expected) < 1e-2 * expected);
+            after += damage(&weights, c, 0);
+        }
+        print_message("%d bits: %g, to nearest %g\n", bits, after, before);
+        assert_true(after < (bits == 4 ? 0.5 : 0.8) * before);
+        for (int i = 0; i < CHANNELS * K; i++)
+            assert_true(weights.q[i] >= weights.q_min && weights.q[i] <= weights.q_max);
+        zq_feedback_clear(&feedback);
+        zq_weights_clear(&weights);
+        zq_free(h);
+    }
+}
+
+/* Nothing to offset: each weight is rounded to nearest. */
+static void unrelated_inputs_change_nothing(void **state) {
+    (void)state;
+    make(9);
+    float *h = zq_alloc((size_t)K * K, sizeof *h);
+    for (int i = 0; i < K; i++)
+        h[i * K + i] = (float)(1 + i % 5);
+    double loss[CHANNELS];
+    zq_feedback feedback;
+    zq_weights weights = nearest(4, false), same = nearest(4, false);
+    assert_int_equal(zq_feedback_new(K, h, 0.01, &feedback, NULL), ZQ_OK);
+    assert_int_equal(zq_feedback_round(&feedback, 0, CHANNELS, w, &weights, loss, NULL), ZQ_OK);
+    int n_other = 0; /* ties */
+    for (int i = 0; i < CHANNELS * K; i++)
+        n_other += weights.q[i] != same.q[i];
+    assert_true(n_other <= 2);
+    zq_feedback_clear(&feedback);
+    zq_weights_clear(&weights);
+    zq_weights_clear(&same);
+    zq_free(h);
+}
+
+/* An input of zeros, and fewer samples than weights. */
+static void what_the_inputs_do_not_say_is_damped(void **state) {
+    (void)state;
+    make(10);
+    float *h = zq_alloc((size_t)K * K, sizeof *h);
+    double loss[CHANNELS];
+    for (int n = 0; n < 2; n++) {
+        zq_feedback feedback;
+        zq_weights weights = nearest(4, false);
+        if (n == 1)
+            assert_int_equal(zq_dense_add_gram(K, 3, x, h, NULL), ZQ_OK);
+        assert_int_equal(zq_feedback_new(K, h, 0.01, &feedback, NULL), ZQ_OK);
+        assert_int_equal(zq_feedback_round(&feedback, 0, CHANNELS, w, &weights, loss, NULL), ZQ_OK);
+        for (int c = 0; c < CHANNELS; c++)
+            assert_true(isfinite(loss[c]));
+        zq_feedback_clear(&feedback);
+        zq_weights_clear(&weights);
+    }
+    zq_free(h);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_loss_is_the_damage_and_far_below_nearest),
+        cmocka_unit_test(unrelated_inputs_change_nothing),
+        cmocka_unit_test(what_the_inputs_do_not_say_is_damped),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
