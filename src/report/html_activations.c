@@ -39,7 +39,8 @@ static void draw(FILE *f, const zq_density *density, double lo, double hi) {
     if (left > 0 || right < WIDTH)
         fprintf(f, "<path class='clip' d='M0 0H%.1fV%dH0ZM%.1f 0H%dV%dH%.1fZ'/>", left, BOTTOM, right, WIDTH,
                 BOTTOM, right);
-    fprintf(f, "<path class='range' d='M%.1f %dH%.1f'/></svg>", left, RANGE_Y, right);
+    fprintf(f, "<path class='range' vector-effect='non-scaling-stroke' d='M%.1f %dH%.1f'/></svg>", left,
+            RANGE_Y, right);
 }
 
 static void put_card(FILE *f, const zq_record *record, int v) {
@@ -69,7 +70,7 @@ void zq_html_activations(FILE *f, const zq_record *record) {
         n += record->activations[v].used;
     fprintf(f,
             "<section id='activations'>\n<h2>Activations</h2>\n<p>%d values are quantized to 8 bits. Each "
-            "shows what it held on the distilled images, exact zeros left out and heights as square roots, "
+            "shows what it held on the images below, exact zeros left out and heights as square roots, "
             "so that tails are seen; the bar below is the range that its 8 bits can say, and what lies "
             "beyond is clipped to it.</p>\n<ul class='cards'>\n",
             n);

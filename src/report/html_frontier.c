@@ -214,8 +214,8 @@ void zq_html_frontier(FILE *f, const zq_record *record) {
                   : "Across go bit operations of one image: multiply-accumulates times both widths. ",
               f);
     fputs(zq_html_damage_is_kl(record)
-              ? "Damage is the KL divergence of the outputs in nats, on distilled images.</p>\n"
-              : "Damage is the mean over the outputs, on distilled images: the KL divergence of scores in "
+              ? "Damage is the KL divergence of the outputs in nats, on the images below.</p>\n"
+              : "Damage is the mean over the outputs, on the images below: the KL divergence of scores in "
                 "nats, the squared error of everything else relative to its variance.</p>\n",
           f);
     draw(f, record);

@@ -98,7 +98,7 @@ static void put_sentence(FILE *f, const zq_record *record, int64_t n_shown, int 
 }
 
 zq_status zq_html_images(FILE *f, const zq_record *record, zq_error *err) {
-    fputs("<section id='images'>\n<h2>Distilled images</h2>\n", f);
+    fputs("<section id='images'>\n<h2>Images</h2>\n", f);
     if (record->images == NULL || record->box == NULL) {
         fputs("<p>None are there.</p>\n</section>\n", f);
         return ZQ_OK;

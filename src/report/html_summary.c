@@ -25,7 +25,7 @@ static void put_sentence(FILE *f, const zq_record *record) {
 }
 
 static void put_fact(FILE *f, const char *value, const char *unit, const char *name) {
-    fprintf(f, "<div><dd>%s<small>%s</small></dd><dt>%s</dt></div>\n", value, unit, name);
+    fprintf(f, "<div><dt>%s</dt><dd>%s<small>%s</small></dd></div>\n", name, value, unit);
 }
 
 static void put_facts(FILE *f, const zq_record *record) {

@@ -158,10 +158,11 @@ void zq_svg_ticks(const zq_panel *panel, int most) {
 }
 
 void zq_svg_line_begin(const zq_panel *panel, const char *class) {
-    fprintf(panel->f,
-            "<svg x='0' y='%.1f' width='100%%' height='%.1f' viewBox='0 0 %d %.1f' "
-            "preserveAspectRatio='none'><polyline class='line %s' points='",
-            panel->top, panel->height, LINE_WIDTH, panel->height, class);
+    fprintf(
+        panel->f,
+        "<svg x='0' y='%.1f' width='100%%' height='%.1f' viewBox='0 0 %d %.1f' "
+        "preserveAspectRatio='none'><polyline class='line %s' vector-effect='non-scaling-stroke' points='",
+        panel->top, panel->height, LINE_WIDTH, panel->height, class);
 }
 
 void zq_svg_line_to(const zq_panel *panel, double x, double y) {
