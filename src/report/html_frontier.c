@@ -124,8 +124,13 @@ static void draw_uniform(const zq_panel *panel, const zq_record *record, int k) 
     fputs("</g>\n", panel->f);
 }
 
-static const char *range_name(zq_weight_range range) {
-    return range == ZQ_WEIGHT_MINMAX ? "min-max" : range == ZQ_WEIGHT_MSE ? "least squares" : "percentile";
+/* How a candidate's weights were rounded. */
+static const char *rounding_name(const zq_candidate *candidate) {
+    if (!candidate->nearest)
+        return "error feedback";
+    return candidate->range == ZQ_WEIGHT_MINMAX ? "min-max"
+           : candidate->range == ZQ_WEIGHT_MSE  ? "least squares"
+                                                : "percentile";
 }
 
 static void draw_measured(const zq_panel *panel, const zq_record *record, const zq_candidate *candidate) {
@@ -140,7 +145,7 @@ static void draw_measured(const zq_panel *panel, const zq_record *record, const 
     put_size(panel, record, (double)candidate->bytes);
     fprintf(panel->f, "Measured: %s \xc2\xb1 %s, same largest output %.0f %%\n%s, %s%s",
             zq_markup_number(damage->kl, kl), zq_markup_number(damage->kl_spread, spread),
-            100 * damage->agreement, candidate->name, range_name(candidate->range),
+            100 * damage->agreement, candidate->name, rounding_name(candidate),
             candidate->corrected ? ", biases corrected" : "");
     zq_svg_tip_end(panel);
     fputs("</g>\n", panel->f);
@@ -181,7 +186,7 @@ static void put_candidate(FILE *f, const zq_record *record, const zq_candidate *
     const zq_damage *damage = &candidate->damage;
     char text[ZQ_NUMBER], spread[ZQ_NUMBER];
     fprintf(f, "<tr%s><td class='name'>%s, %s%s%s", chosen ? " class='best'" : "", candidate->name,
-            range_name(candidate->range), candidate->corrected ? ", biases corrected" : "",
+            rounding_name(candidate), candidate->corrected ? ", biases corrected" : "",
             chosen ? " (written)" : "");
     zq_html_cell(f, damage->kl, zq_markup_number(damage->kl, text));
     fprintf(f, " \xc2\xb1 %s", zq_markup_number(damage->kl_spread, spread));
@@ -194,7 +199,7 @@ static void put_candidate(FILE *f, const zq_record *record, const zq_candidate *
 static void put_candidates(FILE *f, const zq_record *record) {
     fputs("<h3>Built and measured</h3>\n<p class='note'>On the images that choose between them; what is "
           "predicted above comes from others, which chose nothing.</p>\n<div class='table'><table "
-          "class='sortable'>\n<thead><tr><th>Widths and weight ranges<th data-n>Damage<th data-n>Same "
+          "class='sortable'>\n<thead><tr><th>Widths and rounding<th data-n>Damage<th data-n>Same "
           "largest output<th data-n>Signal to noise, dB<th data-n>Size<tbody>\n",
           f);
     for (int k = 0; k < record->n_candidates; k++)
