@@ -15,8 +15,9 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-# integers compared, how many differ, the largest difference in steps, images on which the largest output differs
-Comparison = namedtuple("Comparison", "integers different largest_step argmax")
+# integers compared, how many differ, the largest difference in steps, that of the first value that differs, images on
+# which the largest output differs
+Comparison = namedtuple("Comparison", "integers different largest_step first_step argmax")
 
 
 def quantized_values(model):
@@ -59,21 +60,22 @@ def compare(tool, path, images):
     step = model.graph.input[0].type.tensor_type.shape.dim[0].dim_value or len(images)
     parts = [compare_batch(tool, path, model, images[i:i + step]) for i in range(0, len(images), step)]
     columns = list(zip(*parts))
-    return Comparison(sum(columns[0]), sum(columns[1]), max(columns[2]), sum(columns[3]))
+    return Comparison(sum(columns[0]), sum(columns[1]), max(columns[2]), max(columns[3]), sum(columns[4]))
 
 
 def compare_batch(tool, path, model, images):
     expected, found = run_onnxruntime(model, images), run_engine(tool, path, images)
-    total = different = largest = 0
+    total = different = largest = first = 0
     for name in quantized_values(model):
         assert name in found, f"{path}: the engine has no integers for '{name}'"
         step = np.abs(expected[name].reshape(-1).astype(int) - found[name].astype(int))
         total += step.size
         different += int((step > 0).sum())
         largest = max(largest, int(step.max(initial=0)))
+        first = first or largest
     output = model.graph.output[0].name
     scores = [values[output].reshape(len(images), -1) for values in (expected, found)]
-    return Comparison(total, different, largest, int((scores[0].argmax(1) != scores[1].argmax(1)).sum()))
+    return Comparison(total, different, largest, first, int((scores[0].argmax(1) != scores[1].argmax(1)).sum()))
 
 
 def main():

