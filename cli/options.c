@@ -116,6 +116,22 @@ static bool set_cost(cli_arguments *a, const char *text) {
     return false;
 }
 
+static bool set_max_kl(cli_arguments *a, const char *text) {
+    return parse_number(text, 1e-9, 1e6, &a->options.max_kl);
+}
+
+/* "99%", or 0.99 */
+static bool set_agreement(cli_arguments *a, const char *text) {
+    char number[32];
+    const size_t n = strlen(text);
+    const bool percent = n > 0 && text[n - 1] == '%';
+    snprintf(number, sizeof number, "%.*s", (int)(n - percent), text);
+    if (!parse_number(number, 0, percent ? 100 : 1, &a->options.min_agreement))
+        return false;
+    a->options.min_agreement /= percent ? 100 : 1;
+    return true;
+}
+
 static bool set_shape(cli_arguments *a, const char *text) {
     a->options.input_shapes = text;
     return true;
@@ -238,6 +254,11 @@ static const cli_option options[] = {
      "though in the file they take 4 or 8), bops (weight bits x activation bits x multiply-accumulates; "
      "sizes such as "
      "1.5GBOPS)"},
+    {"--max-kl", NULL, "X", CLI_QUANTIZE, set_max_kl,
+     "the smallest network within the size whose KL divergence on held-out images is at most X nats"},
+    {"--min-agreement", NULL, "P%", CLI_QUANTIZE, set_agreement,
+     "the smallest one with the same largest output on at least P% of the held-out images (a quarter of "
+     "--num-images)"},
     {"--bits", NULL, "LIST", CLI_QUANTIZE, set_bits,
      "widths to choose from (default 2,4,8; with --cost bits or bops 2,3,4,5,6,8)"},
     {"--keep", NULL, "NAME=BITS", CLI_QUANTIZE, add_keep,

@@ -15,13 +15,6 @@
 
 enum { ACTIVATION_BITS = 8 };
 
-/* Images have three uses, and none serves two: what searches may overfit to them. */
-typedef struct zq_share {
-    zq_images search; /* sensitivities */
-    zq_images choose; /* between candidates */
-    zq_images judge;  /* the predicted damage that is printed */
-} zq_share;
-
 /* ---- time, progress */
 
 static double now(void) {
@@ -246,11 +239,15 @@ static uint64_t cost_of(const zq_job *job, const zq_candidate *candidate) {
                                               : zq_network_cost(&job->pricing, &job->layers, candidate->bits);
 }
 
-static bool everything_fits_at_8(const zq_job *job, const int *bits /* the widest */) {
+static bool are_all_8(const zq_job *job, const int *bits) {
     for (int i = 0; i < job->layers.n; i++)
         if (bits[i] < 8)
             return false;
-    return zq_network_cost(&job->pricing, &job->layers, bits) <= job->limit;
+    return true;
+}
+
+static bool everything_fits_at_8(const zq_job *job, const int *bits /* the widest */) {
+    return are_all_8(job, bits) && zq_network_cost(&job->pricing, &job->layers, bits) <= job->limit;
 }
 
 static zq_status round_weights(zq_job *job, const zq_images *images) {
@@ -307,31 +304,36 @@ static zq_status refuse_limit(zq_job *job) {
                    zq_cost_text(job->options.cost, least_cost, least));
 }
 
-/* The best point of the frontier whose file, really packed, keeps the limit. */
-static zq_status find_pareto_bits(zq_job *job, int *bits) {
+static zq_status add_point(zq_job *job, int point, int *bits) {
+    const size_t n = (size_t)job->layers.n;
+    for (size_t i = 0; i < n; i++)
+        bits[i] = job->rules.widths[job->frontier.choice[(size_t)point * n + i]];
+    return add_candidate(job, "pareto", bits, &job->rounding, ZQ_WEIGHT_MSE, NULL);
+}
+
+/* The best point of the frontier whose file, really packed, keeps the limit; its candidate is added. */
+static zq_status find_point(zq_job *job, int *bits, int *point_out) {
     const uint64_t base = zq_base_cost(&job->pricing, &job->layers);
     uint64_t limit = job->limit > base ? job->limit - base : 0;
     for (;;) {
-        const int point = zq_frontier_at(&job->frontier, limit);
-        if (point < 0)
+        *point_out = zq_frontier_at(&job->frontier, limit);
+        if (*point_out < 0)
             return refuse_limit(job);
-        for (int i = 0; i < job->layers.n; i++)
-            bits[i] =
-                job->rules.widths[job->frontier.choice[(size_t)point * (size_t)job->layers.n + (size_t)i]];
-        ZQ_TRY(add_candidate(job, "pareto", bits, &job->rounding, ZQ_WEIGHT_MSE, NULL));
+        ZQ_TRY(add_point(job, *point_out, bits));
         if (cost_of(job, &job->candidates[job->n_candidates - 1]) <= job->limit)
             return ZQ_OK;
         drop_last_candidate(job);
-        limit = job->frontier.points[point].bytes - 1;
+        limit = job->frontier.points[*point_out].bytes - 1;
     }
 }
 
 /* The widths that sensitivities say, and the same for all; each rounded as well as possible and to nearest.
  */
 static zq_status allocate(zq_job *job, int *bits) {
+    int point;
     ZQ_TRY(zq_job_begin_stage(job, "allocate"));
     ZQ_TRY(find_frontier(job));
-    ZQ_TRY(find_pareto_bits(job, bits));
+    ZQ_TRY(find_point(job, bits, &point));
     ZQ_TRY(add_candidate(job, "pareto", bits, NULL, ZQ_WEIGHT_MSE, NULL));
     uniform_bits(job, 4, bits);
     for (int nearest = 0; nearest < 2; nearest++) {
@@ -407,6 +409,27 @@ static zq_status judge(zq_job *job, const zq_share *images) {
     return zq_job_end_stage(job);
 }
 
+/* ---- the smallest network that keeps a damage */
+
+zq_status zq_job_settle(zq_job *job, int point, int *bits, const zq_share *images) {
+    while (job->n_candidates > 0)
+        drop_last_candidate(job);
+    ZQ_TRY(add_point(job, point, bits));
+    if (are_all_8(job, bits))
+        ZQ_TRY(add_candidate(job, "pareto", bits, NULL, ZQ_WEIGHT_MINMAX, NULL));
+    ZQ_TRY(choose(job, images));
+    return predict(job, &images->judge);
+}
+
+static zq_status find_smallest(zq_job *job, int *bits, const zq_share *images) {
+    int highest;
+    ZQ_TRY(zq_job_find_frontier(job));
+    ZQ_TRY(zq_job_begin_stage(job, "allocate"));
+    ZQ_TRY(find_point(job, bits, &highest));
+    ZQ_TRY(zq_job_find_smallest(job, highest, bits, images));
+    return zq_job_end_stage(job);
+}
+
 static zq_status write_model(zq_job *job, const char *path) {
     zq_candidate *chosen = &job->candidates[job->chosen];
     ZQ_TRY(zq_job_begin_stage(job, "write"));
@@ -435,6 +458,10 @@ static zq_status quantize(zq_job *job, const char *path, int *bits) {
     ZQ_TRY(calibrate(job));
     ZQ_TRY(find_limit(job, bits));
     uniform_bits(job, 8, bits);
+    if (zq_job_limits_damage(job)) {
+        ZQ_TRY(find_smallest(job, bits, &images));
+        return write_model(job, path);
+    }
     if (everything_fits_at_8(
             job, bits)) { /* no search, so its images help to choose: at small damage few tell little */
         images.choose = slice(&job->images, 0, job->images.shape.dims[0] - images.judge.shape.dims[0]);

@@ -11,6 +11,13 @@
 
 enum { ZQ_MAX_CANDIDATES = 6 };
 
+/* Images have three uses, and none serves two: what searches may overfit to them. */
+typedef struct zq_share {
+    zq_images search; /* sensitivities */
+    zq_images choose; /* between candidates */
+    zq_images judge;  /* the predicted damage that is printed */
+} zq_share;
+
 struct zq_job {
     zq_options options;
     zq_error error;
@@ -78,6 +85,15 @@ zq_status zq_job_check_input(zq_job *job, const char *path, const zq_graph *grap
 
 /* What a search would have found out, where none was needed; after quantizing. */
 zq_status zq_job_find_frontier(zq_job *job);
+
+/* Makes and judges the candidates of a point of the frontier, and of no other: job->predicted is what the
+ * file will do. bits: [layers.n], written. */
+zq_status zq_job_settle(zq_job *job, int point, int *bits, const zq_share *images);
+
+/* Whether the options limit the damage; and settles the smallest point up to `highest` that keeps it on the
+ * images that judge. ZQ_ERR_LIMIT: none does. [job_damage.c] */
+bool zq_job_limits_damage(const zq_job *job);
+zq_status zq_job_find_smallest(zq_job *job, int highest, int *bits, const zq_share *images);
 
 /* Back to a job without a model. */
 void zq_job_forget_model(zq_job *job);

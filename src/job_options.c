@@ -2,6 +2,8 @@
 /* What a job can be told. */
 #include "job.h"
 
+#include <math.h>
+
 const char *zq_version(void) {
     return ZQ_VERSION;
 }
@@ -26,6 +28,12 @@ zq_status zq_job_check_options(zq_job *job) {
     if (!(options->percentile > 50 && options->percentile <= 100))
         return zq_fail(err, ZQ_ERR_USAGE, "the percentile of activations is %g, expected 50 to 100",
                        options->percentile);
+    if (!(options->max_kl >= 0 && options->max_kl < INFINITY))
+        return zq_fail(err, ZQ_ERR_USAGE, "a KL divergence of at most %g is asked for, expected more than 0",
+                       options->max_kl);
+    if (!(options->min_agreement >= 0 && options->min_agreement <= 1))
+        return zq_fail(err, ZQ_ERR_USAGE, "an agreement of at least %g %% is asked for, expected 0 to 100",
+                       100 * options->min_agreement);
     if (options->size == NULL)
         job->options.size = "w8";
     return zq_target_parse(job->options.size, options->cost, &job->target, err);

@@ -92,8 +92,11 @@ typedef struct zq_options {
     const char *size; /* size target: "w8" (default), "w6", "w4", "w3", "w2", "1.5MB", "800KB", "25%" (of the
                          FP32 file); with ZQ_COST_BOPS also "1.5GBOPS" */
     zq_cost cost;
-    const char *bits; /* widths to choose from, such as "4,8"; NULL: "2,4,8", or "2,3,4,5,6,8" where cost
-                         isn't ZQ_COST_BYTES */
+    double max_kl;        /* the smallest network within the size whose damage on held-out images is at most
+                             this, in nats; 0: any damage */
+    double min_agreement; /* the same for the share of images with the same largest output, 0..1; 0: any */
+    const char *bits;     /* widths to choose from, such as "4,8"; NULL: "2,4,8", or "2,3,4,5,6,8" where cost
+                             isn't ZQ_COST_BYTES */
     const char *const *keep;    /* [n_keep] "NAME=BITS": layers that have that width whatever the size */
     const char *const *exclude; /* [n_exclude] names of layers that stay FP32 */
     int n_keep, n_exclude;

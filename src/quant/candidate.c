@@ -148,28 +148,30 @@ zq_status zq_outputs_run(zq_graph *graph, const zq_images *images, float ***outp
     return ZQ_OK;
 }
 
-static double signal_to_noise(const zq_graph *graph, int64_t n_images, float *const *reference,
+/* In decibels, of images first to first + n. */
+static double signal_to_noise(const zq_graph *graph, int64_t first, int64_t n, float *const *reference,
                               float *const *other) {
     double signal = 0, noise = 0;
-    for (int o = 0; o < graph->n_outputs; o++)
-        for (size_t i = 0; i < (size_t)n_images * output_elements(graph, o); i++) {
-            const double difference = (double)reference[o][i] - other[o][i];
-            signal += (double)reference[o][i] * reference[o][i];
+    for (int o = 0; o < graph->n_outputs; o++) {
+        const size_t per_image = output_elements(graph, o);
+        const float *a = reference[o] + (size_t)first * per_image, *b = other[o] + (size_t)first * per_image;
+        for (size_t i = 0; i < (size_t)n * per_image; i++) {
+            const double difference = (double)a[i] - b[i];
+            signal += (double)a[i] * a[i];
             noise += difference * difference;
         }
+    }
     return 10 * log10(fmax(signal, 1e-300) / fmax(noise, 1e-300));
 }
 
-static void summarize(int64_t n, const double *distance, const double *agreement, zq_damage *out) {
-    double sum = 0, squares = 0, agreeing = 0;
-    for (int64_t i = 0; i < n; i++) {
-        sum += distance[i];
-        squares += distance[i] * distance[i];
-        agreeing += agreement[i];
-    }
-    out->kl = sum / (double)n;
-    out->kl_spread = sqrt(fmax(0, squares / (double)n - out->kl * out->kl));
-    out->agreement = agreeing / (double)n;
+static double mean_of(int64_t n, const double *x, double *spread_out) {
+    double sum = 0, squares = 0;
+    for (int64_t i = 0; i < n; i++)
+        sum += x[i];
+    for (int64_t i = 0; i < n; i++)
+        squares += (x[i] - sum / (double)n) * (x[i] - sum / (double)n);
+    *spread_out = sqrt(squares / (double)n);
+    return sum / (double)n;
 }
 
 zq_status zq_damage_measure(zq_graph *fp32, float *const *reference, zq_graph *quantized,
@@ -183,8 +185,12 @@ zq_status zq_damage_measure(zq_graph *fp32, float *const *reference, zq_graph *q
     if (status == ZQ_OK) {
         zq_output_distance(fp32, n, (const float *const *)reference, (const float *const *)outputs, distance,
                            agreement);
-        summarize(n, distance, agreement, out);
-        out->snr_db = signal_to_noise(fp32, n, reference, outputs);
+        out->kl = mean_of(n, distance, &out->kl_spread);
+        out->agreement = mean_of(n, agreement, &out->agreement_spread);
+        out->snr_db = signal_to_noise(fp32, 0, n, reference, outputs);
+        for (int64_t i = 0; i < n; i++)
+            distance[i] = signal_to_noise(fp32, i, 1, reference, outputs);
+        mean_of(n, distance, &out->snr_db_spread);
     }
     zq_free(distance);
     zq_free(agreement);

@@ -12,8 +12,9 @@
 /* How far outputs are from those of the FP32 network, over images. */
 typedef struct zq_damage {
     double kl, kl_spread; /* mean and standard deviation of the distance (quant/sensitivity.h) */
-    double agreement;     /* share of images with the same top-1, 0..1 */
-    double snr_db;        /* 10 log10(|z|^2 / |z - z'|^2), all outputs together */
+    double agreement, agreement_spread; /* share of images with the same top-1, 0..1 */
+    double snr_db;                      /* 10 log10(|z|^2 / |z - z'|^2), all outputs and images together */
+    double snr_db_spread;               /* standard deviation of that of single images */
 } zq_damage;
 
 typedef struct zq_candidate {

@@ -88,6 +88,50 @@ static void test_same_bytes_again(void **state) {
     zq_job_drop(job);
 }
 
+/* ---- limits of the damage */
+
+static uint64_t smallest_bytes(double max_kl, double min_agreement, double *kl_out) {
+    zq_options options = quick("w8");
+    options.max_kl = max_kl;
+    options.min_agreement = min_agreement;
+    zq_job *job = open_job(&options);
+    zq_summary summary;
+    if (zq_job_quantize(job, OUTPUT) != ZQ_OK)
+        fail_msg("%s", zq_job_message(job));
+    zq_job_summary(job, &summary);
+    zq_job_drop(job);
+    assert_int_equal(unlink(OUTPUT), 0);
+    assert_true((max_kl == 0 || summary.predicted_kl <= max_kl) &&
+                summary.predicted_agreement >= min_agreement);
+    *kl_out = summary.predicted_kl;
+    return summary.quantized_bytes;
+}
+
+static void test_damage_limits(void **state) {
+    (void)state;
+    double kl[3];
+    const uint64_t any = smallest_bytes(1e6, 0, &kl[0]), agreeing = smallest_bytes(1e6, 0.5, &kl[1]),
+                   best = smallest_bytes(0, 0, &kl[2]);
+    assert_true(any <= agreeing && agreeing < best && kl[2] < kl[0]);
+    const uint64_t between = smallest_bytes((kl[0] + kl[2]) / 2, 0, &kl[1]);
+    assert_true(any < between && between <= best);
+}
+
+static void test_damage_refused(void **state) {
+    (void)state;
+    zq_options options = quick("w8");
+    options.max_kl = 1e-12;
+    zq_job *job = open_job(&options);
+    assert_int_equal(zq_job_quantize(job, OUTPUT), ZQ_ERR_LIMIT);
+    assert_non_null(strstr(zq_job_message(job), "held-out"));
+    zq_job_drop(job);
+    options.max_kl = -1;
+    job = zq_job_new(&options);
+    assert_int_equal(zq_job_open(job, ZQ_TINY_MODEL), ZQ_ERR_USAGE);
+    zq_job_drop(job);
+    assert_false(exists(OUTPUT));
+}
+
 static void test_profile(void **state) {
     (void)state;
     const zq_options options = quick("w8");
@@ -171,13 +215,12 @@ static zq_status do_everything(const zq_options *options) {
 }
 
 /* Some failures only make a choice for less memory, so a success isn't the end yet. */
-static void fail_allocations(const char *size) {
-    const zq_options options = quick(size);
+static void fail_allocations(const zq_options *options) {
     int n_failed = 0;
     for (long k = 1, n_good = 0; n_good < 6; k += 1 + k / 12) {
         unlink(OUTPUT);
         zq_alloc_fail_at(k);
-        const zq_status status = do_everything(&options);
+        const zq_status status = do_everything(options);
         zq_alloc_fail_at(0);
         n_good = status == ZQ_OK ? n_good + 1 : 0;
         n_failed += status != ZQ_OK;
@@ -191,14 +234,20 @@ static void fail_allocations(const char *size) {
 
 static void test_out_of_memory(void **state) {
     (void)state;
-    fail_allocations("w8");
-    fail_allocations("w4");
+    const zq_options wide = quick("w8"), narrow = quick("w4");
+    fail_allocations(&wide);
+    fail_allocations(&narrow);
+    zq_options smallest = wide;
+    smallest.max_kl = 1e6;
+    fail_allocations(&smallest);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_calls_out_of_order),
         cmocka_unit_test(test_same_bytes_again),
+        cmocka_unit_test(test_damage_limits),
+        cmocka_unit_test(test_damage_refused),
         cmocka_unit_test(test_profile),
         cmocka_unit_test(test_cancelled_anywhere),
         cmocka_unit_test(test_out_of_memory),

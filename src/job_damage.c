@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The smallest network that keeps a damage. */
+#include "job.h"
+
+bool zq_job_limits_damage(const zq_job *job) {
+    return job->options.max_kl > 0 || job->options.min_agreement > 0;
+}
+
+static bool keeps_damage(const zq_job *job) {
+    const zq_options *options = &job->options;
+    return (options->max_kl == 0 || job->predicted.kl <= options->max_kl) &&
+           job->predicted.agreement >= options->min_agreement;
+}
+
+static zq_status refuse_damage(zq_job *job) {
+    return zq_fail(
+        &job->error, ZQ_ERR_LIMIT,
+        "%s: the damage asked for can't be kept: the best network within the size %s, of %llu bytes, "
+        "has a KL divergence of %.4g nats and the same largest output on %.1f %% of %lld held-out "
+        "images; allow more damage, or a larger size",
+        job->model_path, job->options.size, (unsigned long long)job->candidates[job->chosen].bytes,
+        job->predicted.kl, 100 * job->predicted.agreement, (long long)job->n_judge_images);
+}
+
+/* Along the frontier damage falls, up to noise, so halving finds the smallest. */
+zq_status zq_job_find_smallest(zq_job *job, int highest, int *bits, const zq_share *images) {
+    int lo = 0, hi = highest, settled = highest;
+    ZQ_TRY(zq_job_settle(job, settled, bits, images));
+    if (!keeps_damage(job))
+        return refuse_damage(job);
+    while (lo < hi) {
+        settled = lo + (hi - lo) / 2;
+        ZQ_TRY(zq_job_settle(job, settled, bits, images));
+        if (keeps_damage(job))
+            hi = settled;
+        else
+            lo = settled + 1;
+        if (zq_job_on_step(job, highest - (hi - lo), highest) != 0)
+            return job->error.status;
+    }
+    return settled == hi ? ZQ_OK : zq_job_settle(job, hi, bits, images);
+}
