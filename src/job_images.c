@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "job.h"
 #include "photo/photo.h"
+#include "quant/pixels.h"
 
 enum { USUAL_PHOTOS = 64 };
 
@@ -125,6 +126,11 @@ zq_status zq_job_make_images(zq_job *job, zq_recipe recipe, uint64_t seed) {
     if (job->images.data != NULL)
         return ZQ_OK;
     ZQ_TRY(job->options.images != NULL ? load_photos(job) : distill(job, recipe, seed));
+    const zq_status status = zq_images_round(&job->images, &job->box, &job->error);
+    if (status != ZQ_OK) {
+        zq_images_clear(&job->images);
+        return status;
+    }
     job->n_kept_stages = job->n_stages;
     return ZQ_OK;
 }
