@@ -16,6 +16,7 @@ typedef struct cli_arguments {
     const char *other;  /* compare: the second model */
     const char *output; /* -o; NULL: not given */
     const char *json;
+    const char *csv;
     const char *png;
     const char *report;
     bool quiet;
@@ -40,10 +41,12 @@ enum cli_groups {
     CLI_QUANTIZE = 8,
     CLI_PICTURE = 16,
     CLI_PLAN = 32,
-    CLI_PHOTOS = 64
+    CLI_PHOTOS = 64,
+    CLI_SEARCH = 128, /* what decides which widths are best */
+    CLI_TABLE = 256
 };
 
-extern const cli_command cli_quantize, cli_distill, cli_inspect, cli_compare;
+extern const cli_command cli_quantize, cli_pareto, cli_inspect, cli_distill, cli_compare;
 
 /* Fills arguments from argv behind the command's name. On a mistake a sentence goes to stderr and false is
  * returned; *help_out is set when --help was asked for. */

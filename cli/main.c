@@ -7,7 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
-static const cli_command *const commands[] = {&cli_quantize, &cli_inspect, &cli_distill, &cli_compare, NULL};
+static const cli_command *const commands[] = {&cli_quantize, &cli_pareto,  &cli_inspect,
+                                              &cli_distill,  &cli_compare, NULL};
 
 void cli_print_overview(void) {
     printf("zeroq %s: quantizes a trained ONNX convolution network without any data\n\n", zq_version());

@@ -41,6 +41,16 @@ static bool set_json(cli_arguments *a, const char *text) {
     return text[0] != '\0';
 }
 
+static bool set_csv(cli_arguments *a, const char *text) {
+    a->csv = text;
+    return text[0] != '\0';
+}
+
+static bool set_from(cli_arguments *a, const char *text) {
+    a->options.from = text;
+    return text[0] != '\0';
+}
+
 static bool set_report(cli_arguments *a, const char *text) {
     a->report = text;
     return text[0] != '\0';
@@ -248,7 +258,7 @@ static const cli_option options[] = {
     {"--size", NULL, "SIZE", CLI_QUANTIZE, set_size,
      "w8 (default), w6, w4, w3: no larger than with so many bits everywhere; 25%: of the FP32 file; 1.5MB, "
      "800KB"},
-    {"--cost", NULL, "WHAT", CLI_QUANTIZE, set_cost,
+    {"--cost", NULL, "WHAT", CLI_SEARCH, set_cost,
      "what the size counts: bytes of the file (default), bits of the weights as in the paper (3, 5 and 6 "
      "bits too, "
      "though in the file they take 4 or 8), bops (weight bits x activation bits x multiply-accumulates; "
@@ -259,17 +269,22 @@ static const cli_option options[] = {
     {"--min-agreement", NULL, "P%", CLI_QUANTIZE, set_agreement,
      "the smallest one with the same largest output on at least P% of the held-out images (a quarter of "
      "--num-images)"},
-    {"--bits", NULL, "LIST", CLI_QUANTIZE, set_bits,
+    {"--from", NULL, "FILE", CLI_QUANTIZE, set_from,
+     "what 'zeroq pareto --json FILE' found out about this model: nothing is measured again, and only the "
+     "size "
+     "and the limits of the damage can be chosen"},
+    {"--bits", NULL, "LIST", CLI_SEARCH, set_bits,
      "widths to choose from (default 2,4,8; with --cost bits or bops 2,3,4,5,6,8)"},
-    {"--keep", NULL, "NAME=BITS", CLI_QUANTIZE, add_keep,
+    {"--keep", NULL, "NAME=BITS", CLI_SEARCH, add_keep,
      "the width of a layer, whatever the size (up to 1000 times)"},
-    {"--keep-first-last", NULL, NULL, CLI_QUANTIZE, set_first_last,
+    {"--keep-first-last", NULL, NULL, CLI_SEARCH, set_first_last,
      "8 bits in the first and the last layer, unless --keep or --exclude names them"},
-    {"--exclude", NULL, "NAME", CLI_QUANTIZE, add_exclude, "a layer that stays FP32 (up to 1000 times)"},
+    {"--exclude", NULL, "NAME", CLI_SEARCH, add_exclude, "a layer that stays FP32 (up to 1000 times)"},
     {"--png", NULL, "FILE", CLI_PICTURE, set_png, "a contact sheet of the distilled images"},
     {"--report", NULL, "FILE", CLI_QUANTIZE, set_report,
      "a page of HTML that shows what was measured: report.html"},
     {"--json", NULL, "FILE", CLI_ALL, set_json, "everything that was measured, as JSON"},
+    {"--csv", NULL, "FILE", CLI_TABLE, set_csv, "the frontier as a table: a point a row, a layer a column"},
     {"--num-images", NULL, "N", CLI_IMAGES, set_images, "distilled images (default 32)"},
     {"--images", NULL, "DIR", CLI_PHOTOS, set_photos,
      "photos (JPEG, PNG) in this folder, and those in it, instead of distilled images: all, or --num-images "
@@ -290,13 +305,13 @@ static const cli_option options[] = {
     {"--input-mean", NULL, "A,B,C", CLI_IMAGES, set_mean,
      "what is subtracted from a pixel: x = (p - mean) / std"},
     {"--input-std", NULL, "A,B,C", CLI_IMAGES, set_std, "what a pixel is divided by"},
-    {"--activations", NULL, "RANGE", CLI_QUANTIZE, set_ranges,
+    {"--activations", NULL, "RANGE", CLI_SEARCH, set_ranges,
      "range of activations: mse (default, least squares), minmax, or a percentile such as 99.99"},
-    {"--weights", NULL, "SCHEME", CLI_QUANTIZE, set_weights,
+    {"--weights", NULL, "SCHEME", CLI_SEARCH, set_weights,
      "symmetric (default) or asymmetric (the paper's: min-max, a zero point per channel; ONNX Runtime before "
      "1.27 "
      "refuses such files)"},
-    {"--clip", NULL, "PERCENTILE", CLI_QUANTIZE, set_clip,
+    {"--clip", NULL, "PERCENTILE", CLI_SEARCH, set_clip,
      "range of weights: a percentile of |w| such as 99.99"},
     {"--plan", NULL, NULL, CLI_PLAN, set_plan,
      "runs the network for a second: layout, kernel, time and GFLOP/s of every step"},
@@ -348,8 +363,9 @@ static bool apply_option(const cli_command *command, const cli_option *option, i
 
 /* Whether two of the files to be written are one. */
 static bool outputs_collide(const cli_arguments *arguments) {
-    const char *const paths[] = {arguments->output, arguments->png, arguments->json, arguments->report};
-    for (int a = 0; a < 4; a++)
+    const char *const paths[] = {arguments->output, arguments->png, arguments->json, arguments->report,
+                                 arguments->csv};
+    for (int a = 0; a < 5; a++)
         for (int b = 0; b < a; b++)
             if (paths[a] != NULL && paths[b] != NULL && strcmp(paths[a], paths[b]) == 0)
                 return true;
@@ -385,9 +401,10 @@ static bool complete(const cli_command *command, cli_arguments *arguments) {
 }
 
 zq_status cli_check_outputs(zq_job *job, const cli_arguments *arguments) {
-    const char *const paths[] = {arguments->output, arguments->png, arguments->json, arguments->report};
+    const char *const paths[] = {arguments->output, arguments->png, arguments->json, arguments->report,
+                                 arguments->csv};
     zq_status status = ZQ_OK;
-    for (int i = 0; i < 4 && status == ZQ_OK; i++)
+    for (int i = 0; i < 5 && status == ZQ_OK; i++)
         if (paths[i] != NULL)
             status = zq_job_check_path(job, paths[i]);
     return status;

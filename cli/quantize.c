@@ -129,7 +129,7 @@ const cli_command cli_quantize = {
                    "an ONNX file that ONNX Runtime executes on integers. Needs no data. 4-bit weights need "
                    "ONNX Runtime 1.23 or\n"
                    "newer, 2-bit weights 1.24.",
-    .groups = CLI_ALL | CLI_OUTPUT | CLI_IMAGES | CLI_QUANTIZE | CLI_PICTURE | CLI_PHOTOS,
+    .groups = CLI_ALL | CLI_OUTPUT | CLI_IMAGES | CLI_QUANTIZE | CLI_SEARCH | CLI_PICTURE | CLI_PHOTOS,
     .needs_output = true,
     .run = run,
 };

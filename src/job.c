@@ -75,6 +75,7 @@ static void forget_results(zq_job *job) {
     job->n_candidates = 0;
     job->predicted = (zq_damage){0};
     job->n_judge_images = 0;
+    job->saves_frontier = false;
     job->n_stages = job->n_kept_stages;
 }
 
@@ -84,6 +85,7 @@ void zq_job_forget_model(zq_job *job) {
     zq_free(job->compared_path);
     job->compared_path = NULL;
     job->comparison = (zq_comparison){0};
+    zq_job_close_saved(job);
     zq_images_clear(&job->images);
     zq_box_clear(&job->box);
     zq_layers_clear(&job->layers);
@@ -266,7 +268,15 @@ static zq_status measure_sensitivity(zq_job *job, const zq_images *images) {
     return zq_job_end_stage(job);
 }
 
+/* Damage of every layer at every width; the file that holds it may have the frontier, too. */
+static zq_status measure(zq_job *job, const zq_share *images) {
+    ZQ_TRY(round_weights(job, &images->search));
+    return job->saved != NULL ? zq_job_take_search(job) : measure_sensitivity(job, &images->choose);
+}
+
 static zq_status find_frontier(zq_job *job) {
+    if (job->frontier.n_points > 0)
+        return ZQ_OK;
     const int n_layers = job->layers.n, n_widths = job->rules.n_widths;
     uint64_t *costs = zq_alloc((size_t)n_layers * (size_t)n_widths, sizeof *costs);
     double *omega = zq_memdup(job->sensitivity.omega, (size_t)n_layers * (size_t)n_widths * sizeof *omega);
@@ -288,10 +298,9 @@ static zq_status find_frontier(zq_job *job) {
 zq_status zq_job_find_frontier(zq_job *job) {
     if (job->sensitivity.omega == NULL) {
         const zq_share images = share_images(&job->images, zq_graph_images(job->graph));
-        ZQ_TRY(round_weights(job, &images.search));
-        ZQ_TRY(measure_sensitivity(job, &images.choose));
+        ZQ_TRY(measure(job, &images));
     }
-    return job->frontier.n_points > 0 ? ZQ_OK : find_frontier(job);
+    return find_frontier(job);
 }
 
 static zq_status refuse_limit(zq_job *job) {
@@ -470,8 +479,7 @@ static zq_status quantize(zq_job *job, const char *path, int *bits) {
         ZQ_TRY(add_candidate(job, "uniform", bits, NULL, ZQ_WEIGHT_MINMAX, NULL));
         ZQ_TRY(add_candidate(job, "uniform", bits, NULL, ZQ_WEIGHT_MSE, NULL));
     } else {
-        ZQ_TRY(round_weights(job, &images.search));
-        ZQ_TRY(measure_sensitivity(job, &images.choose));
+        ZQ_TRY(measure(job, &images));
         ZQ_TRY(allocate(job, bits));
     }
     ZQ_TRY(judge(job, &images));
@@ -491,11 +499,36 @@ zq_status zq_job_distill(zq_job *job) {
     return status;
 }
 
-zq_status zq_job_quantize(zq_job *job, const char *path) {
+static zq_status need_layers(zq_job *job) {
     ZQ_TRY(zq_job_need_model(job));
-    if (job->placements == NULL)
-        return zq_fail(&job->error, ZQ_ERR_USAGE, "%s: was opened to be compared; open it to quantize it",
-                       job->model_path);
+    return job->placements != NULL
+               ? ZQ_OK
+               : zq_fail(&job->error, ZQ_ERR_USAGE, "%s: was opened to be compared; open it to quantize it",
+                         job->model_path);
+}
+
+static zq_status save_frontier(zq_job *job, int *bits) {
+    ZQ_TRY(zq_job_make_images(job, job->options.recipe, job->options.seed));
+    ZQ_TRY(calibrate(job));
+    ZQ_TRY(find_limit(job, bits));
+    ZQ_TRY(zq_job_find_frontier(job));
+    job->saves_frontier = true;
+    return ZQ_OK;
+}
+
+zq_status zq_job_pareto(zq_job *job) {
+    ZQ_TRY(need_layers(job));
+    forget_results(job);
+    int *bits = zq_alloc((size_t)job->layers.n, sizeof *bits);
+    const zq_status status = bits == NULL ? zq_fail_memory(&job->error) : save_frontier(job, bits);
+    zq_free(bits);
+    if (status != ZQ_OK)
+        zq_job_name_file(&job->error, job->model_path);
+    return status;
+}
+
+zq_status zq_job_quantize(zq_job *job, const char *path) {
+    ZQ_TRY(need_layers(job));
     forget_results(job);
     int *bits = zq_alloc((size_t)job->layers.n, sizeof *bits);
     const zq_status status = bits == NULL ? zq_fail_memory(&job->error) : quantize(job, path, bits);

@@ -7,7 +7,7 @@
 #include "onnx/onnx.h"
 #include "photo/photo.h"
 #include "quant/rules.h"
-#include "report/record.h"
+#include "report/saved.h"
 
 enum { ZQ_MAX_CANDIDATES = 6 };
 
@@ -19,8 +19,9 @@ typedef struct zq_share {
 } zq_share;
 
 struct zq_job {
-    zq_options options;
+    zq_options options, given; /* given: those before a frontier's file decided */
     zq_error error;
+    zq_saved *saved; /* that file; NULL: none */
     char *model_path, *output_path;
     zq_graph *graph;
     zq_tail *tail; /* what follows it in the file; NULL: nothing */
@@ -39,6 +40,7 @@ struct zq_job {
     uint64_t limit; /* the target in units of the cost */
     zq_sensitivity sensitivity;
     zq_frontier frontier;
+    bool saves_frontier;
     zq_profile profile;
     char *compared_path;
     uint64_t compared_bytes;
@@ -82,6 +84,15 @@ zq_status zq_job_read_graph(zq_job *job, const char *path, zq_graph **graph_out,
 
 /* Whether there is exactly one input, of images. [job_open.c] */
 zq_status zq_job_check_input(zq_job *job, const char *path, const zq_graph *graph);
+
+/* Options from the file that options.from names, where there is one; once the model is read its images, and
+ * whether the rest is in order. [job_frontier.c] */
+zq_status zq_job_open_saved(zq_job *job, const char *model_path);
+zq_status zq_job_take_saved(zq_job *job);
+void zq_job_close_saved(zq_job *job);
+
+/* Sensitivities and frontier of that file, priced. [job_frontier.c] */
+zq_status zq_job_take_search(zq_job *job);
 
 /* What a search would have found out, where none was needed; after quantizing. */
 zq_status zq_job_find_frontier(zq_job *job);

@@ -88,6 +88,7 @@ zq_status zq_job_read_graph(zq_job *job, const char *path, zq_graph **graph_out,
 
 static zq_status open_model(zq_job *job, const char *path) {
     zq_error *err = &job->error;
+    ZQ_TRY(zq_job_open_saved(job, path));
     ZQ_TRY(zq_job_check_options(job));
     ZQ_TRY(zq_job_begin_stage(job, "read"));
     job->model_path = zq_strdup(path);
@@ -100,6 +101,7 @@ static zq_status open_model(zq_job *job, const char *path) {
     ZQ_TRY(check_layers(job));
     ZQ_TRY(zq_rules_apply(&job->options, job->graph, &job->layers, &job->rules, err));
     ZQ_TRY(check_outputs(job));
+    ZQ_TRY(zq_job_take_saved(job));
     ZQ_TRY(preview_placement(job));
     ZQ_TRY(zq_job_end_stage(job));
     job->n_kept_stages = job->n_stages;

@@ -69,6 +69,7 @@ static zq_record make_record(const zq_job *job) {
                         .seen = job->seen,
                         .sensitivity = job->sensitivity.omega != NULL ? &job->sensitivity : NULL,
                         .frontier = job->frontier.n_points > 0 ? &job->frontier : NULL,
+                        .is_saved = job->saves_frontier,
                         .pricing = &job->pricing,
                         .limit = job->limit,
                         .profile = job->profile.n_steps > 0 ? &job->profile : NULL,
@@ -101,6 +102,14 @@ zq_status zq_job_write_json(zq_job *job, const char *path) {
     const zq_status status = zq_file_write(path, text, strlen(text), &job->error);
     free(text);
     return status;
+}
+
+zq_status zq_job_write_csv(zq_job *job, const char *path) {
+    ZQ_TRY(zq_job_check_path(job, path));
+    if (job->frontier.n_points == 0)
+        return zq_fail(&job->error, ZQ_ERR_USAGE, "no frontier has been measured yet");
+    const zq_record record = make_record(job);
+    return zq_csv_write(path, &record, &job->error);
 }
 
 zq_status zq_job_write_report(zq_job *job, const char *path) {

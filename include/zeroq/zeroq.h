@@ -121,8 +121,10 @@ typedef struct zq_options {
     double percentile;           /* for ZQ_RANGE_PERCENTILE; default 99.99 */
     int n_threads;               /* 0: all cores this process may use */
     uint64_t seed;               /* default 0; same seed, build and machine: same bytes */
-    const char *command;         /* what the reports give as the command that made them; NULL: nothing */
-    zq_progress progress;        /* NULL: none */
+    const char *from;    /* what zq_job_pareto found out, as zq_job_write_json wrote it: only the size and the
+                            limits of the damage can be chosen then; NULL: measure */
+    const char *command; /* what the reports give as the command that made them; NULL: nothing */
+    zq_progress progress; /* NULL: none */
     void *progress_user;
 } zq_options;
 
@@ -166,6 +168,13 @@ ZQ_API zq_status zq_job_profile(zq_job *job, int n_images, int gradient);
 /* The whole road: distil, calibrate, measure, allocate, round, and write the quantized model to path. The
  * file appears whole or not at all. */
 ZQ_API zq_status zq_job_quantize(zq_job *job, const char *path);
+
+/* The first half of that road: distils, calibrates and measures, and finds the Pareto frontier of size
+ * against sensitivity. zq_job_json then holds "saved", which is what options.from needs. */
+ZQ_API zq_status zq_job_pareto(zq_job *job);
+
+/* The frontier as CSV, a point a row; after zq_job_pareto. */
+ZQ_API zq_status zq_job_write_csv(zq_job *job, const char *path);
 
 /* Runs two networks on the same images and tells how far their outputs are apart, and how long both take in
  * zeroq's engine: photos of options.images, or else images distilled from the reference with a seed that

@@ -2,6 +2,7 @@
 #include "base/random.h"
 
 #include <math.h>
+#include <string.h>
 
 static uint64_t mix(uint64_t x) {
     x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
@@ -27,4 +28,14 @@ uint64_t zq_random_seed(uint64_t seed, const char *purpose) {
     for (const char *c = purpose; *c != '\0'; c++)
         seed = zq_random_bits(seed, (unsigned char)*c);
     return seed;
+}
+
+uint64_t zq_random_hash(uint64_t seed, size_t n, const void *bytes) {
+    const unsigned char *from = bytes;
+    for (size_t i = 0; i < n; i += sizeof seed) {
+        uint64_t word = 0;
+        memcpy(&word, from + i, n - i < sizeof word ? n - i : sizeof word);
+        seed = zq_random_bits(seed, word);
+    }
+    return zq_random_bits(seed, n);
 }

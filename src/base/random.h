@@ -19,4 +19,7 @@ double zq_random_normal(uint64_t seed, uint64_t counter);
 /* An independent seed for a named purpose. */
 uint64_t zq_random_seed(uint64_t seed, const char *purpose);
 
+/* The same for any bytes: tells contents apart that nobody made alike on purpose. */
+uint64_t zq_random_hash(uint64_t seed, size_t n, const void *bytes);
+
 #endif

@@ -252,6 +252,7 @@ static bool copy_contents(zq_graph *copy, const zq_graph *graph) {
     copy->opset = graph->opset;
     copy->ir_version = graph->ir_version;
     copy->file_bytes = graph->file_bytes;
+    copy->file_hash = graph->file_hash;
     copy->tail = graph->tail;
     copy->id_counter = graph->id_counter;
     if (!zq_grow(&copy->values, &copy->values_capacity, (size_t)graph->n_values, sizeof copy->values[0]) ||

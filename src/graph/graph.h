@@ -76,6 +76,7 @@ typedef struct zq_graph {
     int opset, ir_version; /* of the file read */
     char *producer;        /* producer_name producer_version of the file read; may be NULL */
     uint64_t file_bytes;   /* of the file read, external data included */
+    uint64_t file_hash;    /* the same */
     const zq_tail *tail;   /* what follows in the file; borrowed from who read it; NULL: nothing */
     uint64_t id_counter;   /* for unique names */
     size_t n_slots;        /* hash index of value names; 0: to be rebuilt */

@@ -2,6 +2,7 @@
 #include "onnx/external.h"
 
 #include "base/memory.h"
+#include "base/random.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -113,6 +114,7 @@ static zq_status read_range(zq_external *external, const Onnx__TensorProto *prot
         zq_free(bytes);
         return refuse(proto, ZQ_ERR_IO, "can't be read", where->location, err);
     }
+    external->hash = zq_random_hash(external->hash, n_bytes, bytes);
     *bytes_out = bytes;
     return ZQ_OK;
 }

@@ -17,6 +17,7 @@ typedef struct zq_external {
     zq_external_file *files; /* those read so far */
     uint64_t file_bytes;     /* of all of them */
     uint64_t read_bytes;
+    uint64_t hash; /* of all that was read */
 } zq_external;
 
 /* The n_bytes of a tensor's data, owned by the caller (zq_free). The file must lie inside the folder. */

@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/random.h"
 #include "graph/op.h"
 #include "onnx/canonical.h"
 #include "onnx/scan.h"
@@ -507,6 +508,7 @@ static zq_status parse(const void *bytes, size_t n_bytes, const char *folder, co
                            : zq_fail(err, ZQ_ERR_FORMAT, "is not an ONNX model: it holds no graph");
     if (status == ZQ_OK) {
         read.graph->file_bytes = n_bytes + read.external.file_bytes;
+        read.graph->file_hash = zq_random_hash(read.external.hash, n_bytes, bytes);
         if (leaves_something(&read))
             status = zq_tail_new(model, &read.cut, read.graph->opset, &read.external, &tail, err);
     }

@@ -13,7 +13,7 @@
 static const double photo_mean = 0.45, photo_std = 0.275;
 static const double photo_neighbours = 0.95, photo_colours = 0.9;
 
-static zq_status box_init(int64_t n_channels, zq_box *box, zq_error *err) {
+zq_status zq_box_new(int64_t n_channels, zq_box *box, zq_error *err) {
     *box = (zq_box){.n_channels = n_channels};
     float **const arrays[] = {&box->lo, &box->hi, &box->mean, &box->std};
     for (int i = 0; i < 4; i++)
@@ -44,7 +44,7 @@ zq_status zq_box_from_norm(const zq_options *options, int64_t n_channels, zq_box
                        "%d input means and deviations were given, but the network's input has %lld channels: "
                        "give one for all or one for each",
                        n, (long long)n_channels);
-    ZQ_TRY(box_init(n_channels, box_out, err));
+    ZQ_TRY(zq_box_new(n_channels, box_out, err));
     for (int64_t c = 0; c < n_channels; c++) {
         const double mean = n == 0 ? 0 : options->input_mean[n == 1 ? 0 : c];
         const double std = n == 0 ? 1 : options->input_std[n == 1 ? 0 : c];
@@ -321,7 +321,7 @@ zq_status zq_box_estimate(const zq_graph *graph, zq_box *box_out, zq_error *err)
         return zq_fail(err, ZQ_ERR_UNSUPPORTED,
                        "%s: the network's input has no channels; expected images [N,C,H,W]",
                        graph->file == NULL ? "the model" : graph->file);
-    ZQ_TRY(box_init(n_channels, box_out, err));
+    ZQ_TRY(zq_box_new(n_channels, box_out, err));
     box_out->estimated = true;
     for (int64_t c = 0; c < n_channels; c++) {
         box_out->std[c] = 1;

@@ -20,6 +20,7 @@ zq_status zq_box_from_norm(const zq_options *options, int64_t n_channels, zq_box
 /* From the BatchNormalization statistics behind the first convolution (or in front of it) and the
  * second-order statistics of natural images; N(0,1) with +-2.5 where there are none. */
 zq_status zq_box_estimate(const zq_graph *graph, zq_box *box_out, zq_error *err);
+zq_status zq_box_new(int64_t n_channels, zq_box *box_out, zq_error *err); /* all 0 */
 void zq_box_clear(zq_box *box);
 
 typedef struct zq_images {

@@ -3,6 +3,7 @@
 
 #include "graph/op.h"
 #include "onnx/onnx.h"
+#include "report/saved.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -295,11 +296,15 @@ char *zq_record_json(const zq_record *record) {
         json_object_set_new(json, "candidates", candidates_json(record));
         json_object_set_new(json, "judged_on_images", json_integer(record->n_judge_images));
     }
+    const bool complete = !record->is_saved || json_object_set_new(json, "saved", zq_saved_json(record)) == 0;
     json_object_set_new(json, "output", text(record->output_path));
     json_object_set_new(json, "command", text(record->options->command));
     json_object_set_new(json, "summary", summary_json(record));
     json_object_set_new(json, "stages", stages_json(record));
-    char *result = json == NULL ? NULL : json_dumps(json, JSON_INDENT(1) | JSON_REAL_PRECISION(8));
+    char *result = json == NULL || !complete
+                       ? NULL
+                       : json_dumps(json, (record->is_saved ? JSON_COMPACT : JSON_INDENT(1)) |
+                                              JSON_REAL_PRECISION(9)); /* exact for floats */
     json_decref(json);
     return result;
 }

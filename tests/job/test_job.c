@@ -16,6 +16,7 @@
 
 #define OUTPUT "test_job.q.onnx"
 #define SHEET "test_job.png"
+#define FRONTIER "test_job.json"
 
 static zq_options quick(const char *size) {
     zq_options options = zq_options_default();
@@ -161,6 +162,49 @@ static void test_profile(void **state) {
     zq_job_drop(job);
 }
 
+/* ---- a frontier from a file */
+
+static void save_frontier(void) {
+    const zq_options options = quick("w8");
+    zq_job *job = open_job(&options);
+    assert_int_equal(zq_job_write_csv(job, SHEET), ZQ_ERR_USAGE);
+    assert_int_equal(zq_job_pareto(job), ZQ_OK);
+    assert_int_equal(zq_job_write_json(job, FRONTIER), ZQ_OK);
+    assert_int_equal(zq_job_write_csv(job, SHEET), ZQ_OK);
+    zq_job_drop(job);
+}
+
+static void test_from(void **state) {
+    (void)state;
+    save_frontier();
+    zq_options options = quick("w4");
+    unsigned char *bytes[3];
+    size_t n[3];
+    for (int k = 0; k < 3; k++) { /* measured, and twice from the file by one job */
+        static zq_job *job;
+        options.from = k == 0 ? NULL : FRONTIER;
+        options.n_images = k == 0 ? 4 : 0;
+        options.n_steps = k == 0 ? 1 : 0;
+        if (k < 2)
+            job = open_job(&options);
+        assert_int_equal(zq_job_open(job, ZQ_TINY_MODEL), ZQ_OK);
+        assert_int_equal(zq_job_quantize(job, OUTPUT), ZQ_OK);
+        read_output(&bytes[k], &n[k]);
+        assert_true(n[k] == n[0] && memcmp(bytes[k], bytes[0], n[0]) == 0);
+        if (k != 1)
+            zq_job_drop(job);
+    }
+    for (int k = 0; k < 3; k++)
+        zq_free(bytes[k]);
+    options.bits = "4,8";
+    zq_job *job = zq_job_new(&options);
+    assert_int_equal(zq_job_open(job, ZQ_TINY_MODEL), ZQ_ERR_USAGE);
+    assert_non_null(strstr(zq_job_message(job), "--bits"));
+    zq_job_drop(job);
+    assert_int_equal(unlink(FRONTIER), 0);
+    assert_int_equal(unlink(SHEET), 0);
+}
+
 /* ---- cancelling */
 
 typedef struct stopper {
@@ -240,6 +284,10 @@ static void test_out_of_memory(void **state) {
     zq_options smallest = wide;
     smallest.max_kl = 1e6;
     fail_allocations(&smallest);
+    save_frontier();
+    zq_options saved = {.size = "w4", .n_threads = 1, .percentile = wide.percentile, .from = FRONTIER};
+    fail_allocations(&saved);
+    unlink(FRONTIER);
 }
 
 int main(void) {
@@ -248,6 +296,7 @@ int main(void) {
         cmocka_unit_test(test_same_bytes_again),
         cmocka_unit_test(test_damage_limits),
         cmocka_unit_test(test_damage_refused),
+        cmocka_unit_test(test_from),
         cmocka_unit_test(test_profile),
         cmocka_unit_test(test_cancelled_anywhere),
         cmocka_unit_test(test_out_of_memory),

@@ -1,0 +1,1 @@
+zeroq pareto --help
