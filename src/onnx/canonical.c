@@ -121,9 +121,30 @@ static zq_status expect_int(const site *at, const char *name, int64_t expected, 
     return ZQ_OK;
 }
 
+static bool only_reshapes(const zq_node *node) {
+    static const char *const reshapers[] = {"Identity", "Reshape", "Squeeze", "Unsqueeze"};
+    for (size_t k = 0; k < sizeof reshapers / sizeof reshapers[0]; k++)
+        if (strcmp(node->op->name, reshapers[k]) == 0)
+            return node->n_inputs > 0;
+    return false;
+}
+
+/* The same for a list, looking through what only changes its shape: constants aren't folded yet. */
+static const zq_tensor *constant_list(const site *at, int slot) {
+    const zq_graph *graph = at->graph;
+    int value = input_of(at, slot);
+    for (int hops = 0; value >= 0 && hops < graph->n_nodes; hops++) { /* a damaged file may hold a circle */
+        const int producer = graph->values[value].producer;
+        if (producer < 0 || !only_reshapes(&graph->nodes[producer]))
+            break;
+        value = graph->nodes[producer].inputs[0];
+    }
+    return value < 0 ? NULL : graph->values[value].constant;
+}
+
 /* A constant list of at most ZQ_MAX_RANK integers in input slot. */
 static zq_status read_list(const site *at, int slot, int64_t *values, int *n_out) {
-    const zq_tensor *list = constant_input(at, slot);
+    const zq_tensor *list = constant_list(at, slot);
     if (list == NULL)
         return refuse(at, ZQ_ERR_UNSUPPORTED,
                       "takes its axes from a computed value; zeroq wants them constant");
@@ -444,6 +465,34 @@ static zq_status cast(const site *at) {
     return ZQ_OK;
 }
 
+/* Element type of a value that isn't inferred yet: that of what most operators take first. */
+static zq_dtype dtype_of(const zq_graph *graph, int value) {
+    for (int n = 0; value >= 0 && n <= graph->n_nodes; n++) {
+        const int producer = graph->values[value].producer;
+        if (producer < 0)
+            return graph->values[value].dtype;
+        const zq_node *node = &graph->nodes[producer];
+        const zq_attr *to = zq_node_attr(node, "to");
+        if (strcmp(node->op->name, "Shape") == 0)
+            return ZQ_I64;
+        if (strcmp(node->op->name, "Cast") == 0)
+            return to != NULL && to->i > 0 && to->i < INT32_MAX ? zq_data_type_exact((int)to->i) : ZQ_NONE;
+        value = node->n_inputs > 0 ? node->inputs[0] : -1;
+    }
+    return ZQ_NONE;
+}
+
+/* A Cast to the type of its second input. */
+static zq_status cast_like(const site *at) {
+    const int type = zq_data_type_of(dtype_of(at->graph, input_of(at, 1)));
+    if (type == 0)
+        return refuse(at, ZQ_ERR_UNSUPPORTED, "takes the type of a value whose type isn't known");
+    trim_inputs(at, 1);
+    if (!zq_node_set_int(node_of(at), "to", type))
+        return zq_fail_memory(at->err);
+    return cast(at);
+}
+
 static zq_status dequantize_linear(const site *at) {
     ZQ_TRY(expect_int(at, "block_size", 0, "has a scale for each block, which zeroq does not support"));
     int64_t type;
@@ -479,6 +528,7 @@ static const struct {
 } changes[] = {
     {"BatchNormalization", batch_normalization},
     {"Cast", cast},
+    {"CastLike", cast_like},
     {"Clip", clip},
     {"DequantizeLinear", dequantize_linear},
     {"Dropout", dropout},
@@ -497,7 +547,11 @@ static const struct {
 };
 
 const zq_op *zq_canonical_op(const char *op_type) {
-    return zq_op_find(strcmp(op_type, "Upsample") == 0 ? "Resize" : op_type);
+    static const char *const others[][2] = {{"Upsample", "Resize"}, {"CastLike", "Cast"}};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        if (strcmp(op_type, others[i][0]) == 0)
+            return zq_op_find(others[i][1]);
+    return zq_op_find(op_type);
 }
 
 zq_status zq_canonical_node(zq_graph *graph, const char *op_type, int opset, zq_error *err) {

@@ -2,6 +2,7 @@
 #include "onnx/cut.h"
 
 #include "base/memory.h"
+#include "onnx/sequence.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -375,8 +376,11 @@ static void pull(void *user, const char *name) {
     puller *p = user;
     const int value = zq_graph_find_value(p->cut->names, name);
     const int node = value < 0 ? -1 : p->cut->producer[value];
-    if (node < 0 || p->cut->left[node] || p->cut->pulled[node] || p->pending[node] > 0 ||
-        is_output(p->cut, value))
+    if (node < 0 || p->cut->left[node] || p->cut->pulled[node])
+        return;
+    /* The graph that was read can't give a sequence: what takes it gets the split as well. */
+    if (!zq_sequence_is_split(p->cut->proto, p->cut->proto->node[node]) &&
+        (p->pending[node] > 0 || is_output(p->cut, value)))
         return;
     p->cut->pulled[node] = true;
     p->queue[p->n_queued++] = node;

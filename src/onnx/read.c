@@ -7,6 +7,7 @@
 #include "graph/op.h"
 #include "onnx/canonical.h"
 #include "onnx/scan.h"
+#include "onnx/sequence.h"
 #include "onnx/tail.h"
 #include "onnx/tensor_proto.h"
 #include "onnx/unpack.h"
@@ -344,6 +345,9 @@ static zq_status find_values(reader *read, const Onnx__NodeProto *proto, size_t 
 }
 
 static zq_status check_operator(const reader *read, const Onnx__NodeProto *proto, const zq_op **op_out) {
+    *op_out = NULL;
+    if (zq_sequence_is_split(read->proto, proto) || zq_sequence_is_at(proto))
+        return ZQ_OK;
     const char *domain = text_of(proto->domain), *op_type = text_of(proto->op_type);
     if (domain[0] != '\0' && strcmp(domain, "ai.onnx") != 0)
         return zq_fail(
@@ -362,6 +366,10 @@ static zq_status check_operator(const reader *read, const Onnx__NodeProto *proto
 static zq_status read_node(reader *read, const Onnx__NodeProto *proto) {
     const zq_op *op;
     int *inputs = NULL, *outputs = NULL, n_inputs, n_outputs, index = -1;
+    if (zq_sequence_is_split(read->proto, proto)) /* what takes its parts reads it */
+        return ZQ_OK;
+    if (zq_sequence_is_at(proto))
+        return zq_sequence_read_at(read->proto, proto, read->graph, read->err);
     ZQ_TRY(check_operator(read, proto, &op));
     size_t n_given = proto->n_input, n_wanted = proto->n_output;
     while (n_given > 0 && proto->input[n_given - 1][0] == '\0')

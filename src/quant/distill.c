@@ -369,7 +369,7 @@ zq_status zq_distill(zq_graph *graph, const zq_box *box, const zq_distill_option
                          "%s: no BatchNormalization statistics were found, so there is nothing to distil "
                          "images from. They were folded away when the model was exported: keep them with "
                          "torch.onnx.export(..., training=torch.onnx.TrainingMode.PRESERVE) on a model in "
-                         "eval(), or use random images (recipe noise)",
+                         "eval() (with dynamo=True: optimize=False), or use random images (recipe noise)",
                          graph->file == NULL ? "the model" : graph->file);
     if (status == ZQ_OK)
         status = make_images(&solver, err);
