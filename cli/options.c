@@ -185,13 +185,18 @@ static bool set_clip(cli_arguments *a, const char *text) {
     return parse_number(text, 50.0001, 100, &a->options.weight_clip);
 }
 
+static bool set_activation_bits(cli_arguments *a, const char *text) {
+    return parse_count(text, &a->options.activation_bits) && a->options.activation_bits >= 4 &&
+           a->options.activation_bits <= 8;
+}
+
 static bool set_ranges(cli_arguments *a, const char *text) {
     if (strcmp(text, "mse") == 0)
-        a->options.activations = ZQ_RANGE_MSE;
+        a->options.activation_range = ZQ_RANGE_MSE;
     else if (strcmp(text, "minmax") == 0)
-        a->options.activations = ZQ_RANGE_MINMAX;
+        a->options.activation_range = ZQ_RANGE_MINMAX;
     else {
-        a->options.activations = ZQ_RANGE_PERCENTILE;
+        a->options.activation_range = ZQ_RANGE_PERCENTILE;
         return parse_number(text, 50.0001, 100, &a->options.percentile);
     }
     return true;
@@ -305,7 +310,9 @@ static const cli_option options[] = {
     {"--input-mean", NULL, "A,B,C", CLI_IMAGES, set_mean,
      "what is subtracted from a pixel: x = (p - mean) / std"},
     {"--input-std", NULL, "A,B,C", CLI_IMAGES, set_std, "what a pixel is divided by"},
-    {"--activations", NULL, "RANGE", CLI_SEARCH, set_ranges,
+    {"--activations", NULL, "BITS", CLI_SEARCH, set_activation_bits,
+     "bits of all activations: 8 (default) to 4, such as 6"},
+    {"--range", NULL, "RANGE", CLI_SEARCH, set_ranges,
      "range of activations: mse (default, least squares), minmax, or a percentile such as 99.99"},
     {"--weights", NULL, "SCHEME", CLI_SEARCH, set_weights,
      "symmetric (default) or asymmetric (the paper's: min-max, a zero point per channel; ONNX Runtime before "

@@ -43,7 +43,7 @@ static void print_widths(const json_t *report) {
                    n_layers[bits] == 1 ? "" : "s", 100 * n_weights[bits] / total);
             separator = ", ";
         }
-    printf("; activations 8 bits\n");
+    printf("; activations %d bits\n", (int)real_at(json_object_get(report, "summary"), "activation_bits"));
 }
 
 static bool are_photos(const json_t *report) {
@@ -122,7 +122,7 @@ const cli_command cli_quantize = {
     .name = "quantize",
     .usage = "zeroq quantize MODEL.onnx -o OUTPUT.onnx [--size SIZE] [options]",
     .summary = "writes a quantized model",
-    .description = "Distils images from the model's BatchNormalization statistics, calibrates 8-bit "
+    .description = "Distils images from the model's BatchNormalization statistics, calibrates "
                    "activations on them,\n"
                    "measures how much every layer suffers at 2, 4 and 8 bits, chooses widths for the size "
                    "asked for, and writes\n"

@@ -13,8 +13,6 @@
 #include <string.h>
 #include <time.h>
 
-enum { ACTIVATION_BITS = 8 };
-
 /* ---- time, progress */
 
 static double now(void) {
@@ -139,8 +137,9 @@ static zq_status calibrate(zq_job *job) {
     job->seen = zq_alloc((size_t)graph->n_values, sizeof *job->seen);
     if (job->activations == NULL || job->seen == NULL)
         return zq_fail_memory(&job->error);
-    ZQ_TRY(zq_calibrate(graph, &job->images, &job->box, job->options.activations, job->options.percentile,
-                        ACTIVATION_BITS, job->activations, job->seen, &job->error));
+    ZQ_TRY(zq_calibrate(graph, &job->images, &job->box, job->options.activation_range,
+                        job->options.percentile, job->options.activation_bits, job->activations, job->seen,
+                        &job->error));
     ZQ_TRY(zq_place(graph, job->activations, NULL, &job->error));
     return zq_job_end_stage(job);
 }
@@ -175,14 +174,14 @@ static char *describe_bits(int n_layers, const int *bits) {
 static zq_status write_candidate(zq_job *job, const zq_candidate *candidate, const char *path,
                                  uint64_t *bytes_out) {
     char *bits = describe_bits(job->layers.n, candidate->bits);
-    char kl[32];
+    char kl[32], activation_bits[] = {(char)('0' + job->options.activation_bits), '\0'};
     if (bits == NULL)
         return zq_fail_memory(&job->error);
     snprintf(kl, sizeof kl, "%.4e", fmax(0, job->predicted.kl));
     const zq_onnx_property properties[] = {{"zeroq.version", ZQ_VERSION},
                                            {"zeroq.size", job->options.size},
                                            {"zeroq.weight_bits", bits},
-                                           {"zeroq.activation_bits", "8"},
+                                           {"zeroq.activation_bits", activation_bits},
                                            {"zeroq.predicted_kl", kl}};
     const int n = (int)(sizeof properties / sizeof properties[0]);
     const zq_status status =
@@ -229,7 +228,7 @@ static zq_status find_limit(zq_job *job, int *bits) {
         drop_last_candidate(job);
     }
     job->pricing = (zq_pricing){.cost = job->options.cost,
-                                .activation_bits = ACTIVATION_BITS,
+                                .activation_bits = job->options.activation_bits,
                                 .file = zq_file_cost_from(&job->layers, bytes[0], bytes[1]),
                                 .fp32_bytes = job->graph->file_bytes};
     job->limit = zq_target_limit(&job->target, &job->layers, &job->pricing);

@@ -26,7 +26,8 @@ static const char *find_decided(const zq_options *o) {
                    {o->images != NULL, "--images"},
                    {o->weights != usual.weights, "--weights"},
                    {o->weight_clip > 0, "--clip"},
-                   {o->activations != usual.activations, "--activations"},
+                   {o->activation_bits != usual.activation_bits, "--activations"},
+                   {o->activation_range != usual.activation_range, "--range"},
                    {o->seed != usual.seed, "--seed"},
                    {false, NULL}};
     int d = 0;

@@ -9,7 +9,8 @@ const char *zq_version(void) {
 }
 
 zq_options zq_options_default(void) {
-    return (zq_options){.size = "w8", .activations = ZQ_RANGE_MSE, .percentile = 99.99};
+    return (zq_options){
+        .size = "w8", .activation_bits = 8, .activation_range = ZQ_RANGE_MSE, .percentile = 99.99};
 }
 
 zq_status zq_job_check_options(zq_job *job) {
@@ -25,6 +26,9 @@ zq_status zq_job_check_options(zq_job *job) {
         return zq_fail(err, ZQ_ERR_USAGE,
                        "weights are to be clipped at the percentile %g, expected 50 to 100",
                        options->weight_clip);
+    if (options->activation_bits < 4 || options->activation_bits > 8)
+        return zq_fail(err, ZQ_ERR_USAGE, "activations of %d bits are asked for, expected 4 to 8",
+                       options->activation_bits);
     if (!(options->percentile > 50 && options->percentile <= 100))
         return zq_fail(err, ZQ_ERR_USAGE, "the percentile of activations is %g, expected 50 to 100",
                        options->percentile);

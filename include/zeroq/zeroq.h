@@ -116,11 +116,12 @@ typedef struct zq_options {
     zq_resize resize;   /* of these photos */
     int input_bgr;      /* the network takes blue, green, red; means and deviations are in its order, too */
     zq_weight_scheme weights;
-    double weight_clip; /* percentile of |w| kept by the weight range, such as 99.99; 0: no percentile */
-    zq_range_method activations; /* how activation ranges are chosen */
-    double percentile;           /* for ZQ_RANGE_PERCENTILE; default 99.99 */
-    int n_threads;               /* 0: all cores this process may use */
-    uint64_t seed;               /* default 0; same seed, build and machine: same bytes */
+    double weight_clip;  /* percentile of |w| kept by the weight range, such as 99.99; 0: no percentile */
+    int activation_bits; /* of all quantized activations: 4 to 8 (default 8) */
+    zq_range_method activation_range;
+    double percentile;   /* for ZQ_RANGE_PERCENTILE; default 99.99 */
+    int n_threads;       /* 0: all cores this process may use */
+    uint64_t seed;       /* default 0; same seed, build and machine: same bytes */
     const char *from;    /* what zq_job_pareto found out, as zq_job_write_json wrote it: only the size and the
                             limits of the damage can be chosen then; NULL: measure */
     const char *command; /* what the reports give as the command that made them; NULL: nothing */

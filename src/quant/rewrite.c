@@ -90,8 +90,27 @@ static int shared_scale(zq_graph *graph, float scale) {
 
 /* ---- activations */
 
+/* Whether the integer Clip behind a quantized value does what the Clip in front of it does: its range lies
+ * within the bounds, as zq_place sees to. ONNX Runtime takes a float Clip into QuantizeLinear only where all
+ * 256 levels lie within them. */
+static bool replaces_clip(const zq_graph *graph, int n, const zq_activation *activations) {
+    const zq_node *node = &graph->nodes[n];
+    if (strcmp(node->op->name, "Clip") != 0 || activations[node->inputs[0]].used)
+        return false;
+    for (int bound = 1; bound < node->n_inputs; bound++) {
+        const zq_tensor *limit = node->inputs[bound] < 0 ? NULL : graph->values[node->inputs[bound]].constant;
+        const double value = limit == NULL ? 0 : zq_tensor_item(limit, 0);
+        if ((node->inputs[bound] >= 0 && limit == NULL) || (bound == 1 ? value > 0 : value < 0))
+            return false;
+    }
+    return true;
+}
+
 /* Readers of the value read what DequantizeLinear gives, under the value's own name. */
-static zq_status quantize_value(zq_graph *graph, int value, const zq_activation *activation, zq_error *err) {
+static zq_status quantize_value(zq_graph *graph, int value, const zq_graph *original,
+                                const zq_activation *activations, zq_error *err) {
+    const zq_activation *activation = &activations[value];
+    const bool is_narrow = activation->q_max < 255;
     const zq_shape shape = graph->values[value].shape;
     const int producer = graph->values[value].producer;
     int src = value, dst = value;
@@ -109,13 +128,15 @@ static zq_status quantize_value(zq_graph *graph, int value, const zq_activation 
             if (node->outputs[o] == value)
                 node->outputs[o] = src;
         graph->values[src].producer = producer;
+        if (is_narrow && replaces_clip(original, producer, activations))
+            src = node->inputs[0];
     }
     const int scale = shared_scale(graph, activation->scale);
     const int zero_point = shared_bytes(graph, ZQ_U8, -1, activation->zero_point);
     const int quantized = add_named(graph, "q", value, ZQ_U8, &shape);
     int limited = quantized;
     ZQ_TRY(add_node(graph, "QuantizeLinear", 3, (int[]){src, scale, zero_point}, quantized, -1, err));
-    if (activation->q_max < 255) { /* QCDQ: an integer Clip keeps fewer levels in the same container */
+    if (is_narrow) { /* QCDQ: an integer Clip keeps fewer levels in the same container */
         limited = add_named(graph, "c", value, ZQ_U8, &shape);
         const int inputs[] = {quantized, shared_bytes(graph, ZQ_U8, -1, 0),
                               shared_bytes(graph, ZQ_U8, -1, activation->q_max)};
@@ -320,7 +341,7 @@ zq_status zq_rewrite(const zq_graph *graph, const zq_layers *layers, const zq_ac
             status = zq_float_node_protect(copy, n, err);
     for (int v = 0; status == ZQ_OK && v < graph->n_values; v++)
         if (graph->values[v].constant == NULL && activations[v].used)
-            status = quantize_value(copy, v, &activations[v], err);
+            status = quantize_value(copy, v, graph, activations, err);
     if (status == ZQ_OK)
         merge_shapes(copy);
     if (status == ZQ_OK)

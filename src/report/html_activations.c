@@ -22,7 +22,7 @@ static void draw_bins(FILE *f, const zq_density *density, double left, double ri
     fprintf(f, "V%dZ'/>", BOTTOM);
 }
 
-/* What a value held over the range that its 8 bits can say. */
+/* What a value held over the range that its bits can say. */
 static void draw(FILE *f, const zq_density *density, double lo, double hi) {
     zq_axis x = {.lo = 1, .hi = 0};
     zq_axis_include(&x, lo);
@@ -69,11 +69,11 @@ void zq_html_activations(FILE *f, const zq_record *record) {
     for (int v = 0; v < record->graph->n_values; v++)
         n += record->activations[v].used;
     fprintf(f,
-            "<section id='activations'>\n<h2>Activations</h2>\n<p>%d values are quantized to 8 bits. Each "
+            "<section id='activations'>\n<h2>Activations</h2>\n<p>%d values are quantized to %d bits. Each "
             "shows what it held on the images below, exact zeros left out and heights as square roots, "
-            "so that tails are seen; the bar below is the range that its 8 bits can say, and what lies "
+            "so that tails are seen; the bar below is the range that its bits can say, and what lies "
             "beyond is clipped to it.</p>\n<ul class='cards'>\n",
-            n);
+            n, record->options->activation_bits);
     for (int v = 0; v < record->graph->n_values && shown < MOST; v++) {
         if (!record->activations[v].used)
             continue;

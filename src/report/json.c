@@ -263,10 +263,11 @@ static json_t *stages_json(const zq_record *record) {
 
 static json_t *summary_json(const zq_record *record) {
     const zq_summary *summary = &record->summary;
-    return json_pack("{s:I, s:I, s:f, s:o, s:f, s:I}", "fp32_bytes", (json_int_t)summary->fp32_bytes,
+    return json_pack("{s:I, s:I, s:f, s:i, s:o, s:f, s:I}", "fp32_bytes", (json_int_t)summary->fp32_bytes,
                      "quantized_bytes", (json_int_t)summary->quantized_bytes, "mean_bits", summary->mean_bits,
-                     "predicted", record->predicted != NULL ? damage_json(record->predicted) : json_null(),
-                     "seconds", summary->seconds, "peak_bytes", (json_int_t)summary->peak_bytes);
+                     "activation_bits", record->options->activation_bits, "predicted",
+                     record->predicted != NULL ? damage_json(record->predicted) : json_null(), "seconds",
+                     summary->seconds, "peak_bytes", (json_int_t)summary->peak_bytes);
 }
 
 char *zq_record_json(const zq_record *record) {

@@ -170,11 +170,13 @@ zq_status zq_saved_options(zq_saved *saved, zq_options *o, zq_error *err) {
     static const char *const ranges[] = {"mse", "minmax", "percentile", NULL};
     json_t *from;
     int cost, scheme, range;
+    double activation_bits;
     bool first_last;
     ZQ_TRY(need_object(saved, saved->own, "options", &from, err));
     ZQ_TRY(need_name(saved, from, "cost", costs, &cost, err));
     ZQ_TRY(need_name(saved, from, "weights", schemes, &scheme, err));
-    ZQ_TRY(need_name(saved, from, "activations", ranges, &range, err));
+    ZQ_TRY(need_name(saved, from, "activation_range", ranges, &range, err));
+    ZQ_TRY(need_real(saved, from, "activation_bits", &activation_bits, err));
     ZQ_TRY(need_text(saved, from, "bits", true, &o->bits, err));
     ZQ_TRY(need_text(saved, from, "input_shapes", true, &o->input_shapes, err));
     ZQ_TRY(need_real(saved, from, "weight_clip", &o->weight_clip, err));
@@ -186,8 +188,9 @@ zq_status zq_saved_options(zq_saved *saved, zq_options *o, zq_error *err) {
     o->keep = saved->keep;
     o->exclude = saved->exclude;
     o->cost = (zq_cost)cost;
+    o->activation_bits = (int)fmin(fmax(activation_bits, 0), 100);
     o->weights = (zq_weight_scheme)scheme;
-    o->activations = (zq_range_method)range;
+    o->activation_range = (zq_range_method)range;
     o->keep_first_last = first_last;
     return ZQ_OK;
 }

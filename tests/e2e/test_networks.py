@@ -4,7 +4,7 @@
 
     test_networks.py ZEROQ TOOL_SIMULATE MODEL.onnx [DATA]
 
-Quantizes MODEL with 8 bits and with the size of 4 bits, and checks both files: valid, loaded by ONNX Runtime, the
+Quantizes MODEL with 8 bits, with the size of 4 bits, and with activations of 4 bits, and checks the files: valid, loaded by ONNX Runtime, the
 same integers there as in the simulation, run as integers, small, with the interface of the original, the same bytes
 again. Images come from the data sets in the folder DATA; without them the distilled images are taken."""
 
@@ -135,6 +135,18 @@ def check_size(case):
     return f"{after} bytes, {share:.3f} of the FP32 file"
 
 
+def check_levels(case):
+    """Every activation has 16 levels, and the file says so."""
+    report = case.report
+    assert {a["levels"] for a in report["activations"]} == {16}, "an activation has other levels than 16"
+    model = onnx.load(case.quantized)
+    said = {t.key: t.value for t in model.metadata_props}["zeroq.activation_bits"]
+    assert said == "4" and report["summary"]["activation_bits"] == 4, f"the file says {said} bits"
+    names = [n.output[0] for n in model.graph.node if n.op_type == "QuantizeLinear"]
+    clipped = {n.input[0] for n in model.graph.node if n.op_type == "Clip"}
+    assert names and clipped.issuperset(names), f"no Clip behind {set(names) - clipped}"
+
+
 def check_choice(case):
     """The chosen candidate is marked, keeps the limit, and its widths are those of the layers."""
     report = case.report
@@ -207,6 +219,21 @@ def check_controls(case, pixels, what):
 
 # ---- running them
 
+def run_checks(label, checks, case):
+    """checks: (name, check) -> number of failures"""
+    failures = 0
+    for name, check in checks:
+        try:
+            remark = check(case)
+            print(f"{label} {name:11} ok   {remark or ''}".rstrip(), flush=True)
+        except Exception as error:  # onnx and onnxruntime raise classes of their own
+            failures += 1
+            print(f"{label} {name:11} FAILED: {error}", flush=True)
+            if name == "quantizes":
+                break
+    return failures
+
+
 def run_case(case, pixels):
     """-> number of failures"""
     checks = [check_quantizes, check_valid, check_interface, check_loads, check_integers, check_size, check_choice,
@@ -214,17 +241,15 @@ def run_case(case, pixels):
     checks += [lambda case: check_controls(case, *pixels)] if case.size == "w4" else []
     names = ["quantizes", "valid", "interface", "loads", "integers", "size", "choice", "report", "simulation",
              "repeatable", "controls"]
-    failures = 0
-    for name, check in zip(names, checks):
-        try:
-            remark = check(case)
-            print(f"{case.size} {name:11} ok   {remark or ''}".rstrip(), flush=True)
-        except Exception as error:  # onnx and onnxruntime raise classes of their own
-            failures += 1
-            print(f"{case.size} {name:11} FAILED: {error}", flush=True)
-            if check is check_quantizes:
-                break
-    return failures
+    return run_checks(case.size, zip(names, checks), case)
+
+
+def run_narrow(case, pixels):
+    """Activations of 4 bits, weights of 6 on the average. -> number of failures"""
+    checks = [("quantizes", lambda case: case.quantize(case.quantized, "--activations", "4", "--json", case.report_path)),
+              ("valid", check_valid), ("interface", check_interface), ("loads", check_loads), ("integers", check_integers),
+              ("levels", check_levels), ("simulation", lambda case: check_simulation(case, *pixels))]
+    return run_checks("a4", checks, case)
 
 
 def main():
@@ -240,6 +265,7 @@ def main():
         pixels = test_images(Case(arguments, Path(folder), "w8"), data)
         for size in SIZES:
             failures += run_case(Case(arguments, Path(folder), size), pixels)
+        failures += run_narrow(Case(arguments, Path(folder), "w6"), pixels)
     sys.exit(1 if failures else 0)
 
 

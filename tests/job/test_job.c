@@ -285,7 +285,8 @@ static void test_out_of_memory(void **state) {
     smallest.max_kl = 1e6;
     fail_allocations(&smallest);
     save_frontier();
-    zq_options saved = {.size = "w4", .n_threads = 1, .percentile = wide.percentile, .from = FRONTIER};
+    zq_options saved = {
+        .size = "w4", .n_threads = 1, .percentile = wide.percentile, .activation_bits = 8, .from = FRONTIER};
     fail_allocations(&saved);
     unlink(FRONTIER);
 }
