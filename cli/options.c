@@ -142,6 +142,11 @@ static bool set_agreement(cli_arguments *a, const char *text) {
     return true;
 }
 
+static bool set_search(cli_arguments *a, const char *text) {
+    a->options.search = strcmp(text, "grouped") == 0 ? ZQ_SEARCH_GROUPED : ZQ_SEARCH_INDEPENDENT;
+    return strcmp(text, "grouped") == 0 || strcmp(text, "independent") == 0;
+}
+
 static bool set_shape(cli_arguments *a, const char *text) {
     a->options.input_shapes = text;
     return true;
@@ -280,6 +285,9 @@ static const cli_option options[] = {
      "and the limits of the damage can be chosen"},
     {"--bits", NULL, "LIST", CLI_SEARCH, set_bits,
      "widths to choose from (default 2,4,8; with --cost bits or bops 2,3,4,5,6,8)"},
+    {"--search", NULL, "HOW", CLI_SEARCH, set_search,
+     "independent (default: the damage of layers adds up), or grouped (the paper's Appendix A: measured with "
+     "all layers decided so far, thousands of times)"},
     {"--keep", NULL, "NAME=BITS", CLI_SEARCH, add_keep,
      "the width of a layer, whatever the size (up to 1000 times)"},
     {"--keep-first-last", NULL, NULL, CLI_SEARCH, set_first_last,

@@ -74,6 +74,7 @@ static void forget_results(zq_job *job) {
     job->predicted = (zq_damage){0};
     job->n_judge_images = 0;
     job->saves_frontier = false;
+    job->n_measured = job->n_formula = 0;
     job->n_stages = job->n_kept_stages;
 }
 
@@ -273,10 +274,19 @@ static zq_status measure(zq_job *job, const zq_share *images) {
     return job->saved != NULL ? zq_job_take_search(job) : measure_sensitivity(job, &images->choose);
 }
 
-static zq_status find_frontier(zq_job *job) {
+static zq_status search(zq_job *job, const uint64_t *costs, const double *omega, const zq_images *images) {
+    const int n_layers = job->layers.n, n_widths = job->rules.n_widths;
+    if (job->options.search == ZQ_SEARCH_GROUPED)
+        return zq_job_search_grouped(job, costs, omega, images);
+    job->n_measured = job->n_formula = (int64_t)n_layers * n_widths;
+    return zq_allocate(n_layers, n_widths, costs, omega, 0, &job->frontier, &job->error);
+}
+
+static zq_status find_frontier(zq_job *job, const zq_images *images) {
+    const int n_layers = job->layers.n, n_widths = job->rules.n_widths;
     if (job->frontier.n_points > 0)
         return ZQ_OK;
-    const int n_layers = job->layers.n, n_widths = job->rules.n_widths;
+    ZQ_TRY(zq_job_begin_stage(job, "allocate"));
     uint64_t *costs = zq_alloc((size_t)n_layers * (size_t)n_widths, sizeof *costs);
     double *omega = zq_memdup(job->sensitivity.omega, (size_t)n_layers * (size_t)n_widths * sizeof *omega);
     zq_status status = costs == NULL || omega == NULL ? zq_fail_memory(&job->error) : ZQ_OK;
@@ -288,18 +298,17 @@ static zq_status find_frontier(zq_job *job) {
                 omega[i * n_widths + k] = -1;
         }
     if (status == ZQ_OK)
-        status = zq_allocate(n_layers, n_widths, costs, omega, 0, &job->frontier, &job->error);
+        status = search(job, costs, omega, images);
     zq_free(costs);
     zq_free(omega);
-    return status;
+    return status == ZQ_OK ? zq_job_end_stage(job) : status;
 }
 
 zq_status zq_job_find_frontier(zq_job *job) {
-    if (job->sensitivity.omega == NULL) {
-        const zq_share images = share_images(&job->images, zq_graph_images(job->graph));
+    const zq_share images = share_images(&job->images, zq_graph_images(job->graph));
+    if (job->sensitivity.omega == NULL)
         ZQ_TRY(measure(job, &images));
-    }
-    return find_frontier(job);
+    return find_frontier(job, &images.choose);
 }
 
 static zq_status refuse_limit(zq_job *job) {
@@ -339,8 +348,8 @@ static zq_status find_point(zq_job *job, int *bits, int *point_out) {
  */
 static zq_status allocate(zq_job *job, int *bits) {
     int point;
-    ZQ_TRY(zq_job_begin_stage(job, "allocate"));
-    ZQ_TRY(find_frontier(job));
+    ZQ_TRY(zq_job_find_frontier(job));
+    ZQ_TRY(zq_job_begin_stage(job, "build"));
     ZQ_TRY(find_point(job, bits, &point));
     ZQ_TRY(add_candidate(job, "pareto", bits, NULL, ZQ_WEIGHT_MSE, NULL));
     uniform_bits(job, 4, bits);
@@ -432,7 +441,7 @@ zq_status zq_job_settle(zq_job *job, int point, int *bits, const zq_share *image
 static zq_status find_smallest(zq_job *job, int *bits, const zq_share *images) {
     int highest;
     ZQ_TRY(zq_job_find_frontier(job));
-    ZQ_TRY(zq_job_begin_stage(job, "allocate"));
+    ZQ_TRY(zq_job_begin_stage(job, "halve"));
     ZQ_TRY(find_point(job, bits, &highest));
     ZQ_TRY(zq_job_find_smallest(job, highest, bits, images));
     return zq_job_end_stage(job);
@@ -478,7 +487,6 @@ static zq_status quantize(zq_job *job, const char *path, int *bits) {
         ZQ_TRY(add_candidate(job, "uniform", bits, NULL, ZQ_WEIGHT_MINMAX, NULL));
         ZQ_TRY(add_candidate(job, "uniform", bits, NULL, ZQ_WEIGHT_MSE, NULL));
     } else {
-        ZQ_TRY(measure(job, &images));
         ZQ_TRY(allocate(job, bits));
     }
     ZQ_TRY(judge(job, &images));

@@ -40,6 +40,7 @@ struct zq_job {
     uint64_t limit; /* the target in units of the cost */
     zq_sensitivity sensitivity;
     zq_frontier frontier;
+    int64_t n_measured, n_formula; /* runs of the network that found it, and of the paper's formula */
     bool saves_frontier;
     zq_profile profile;
     char *compared_path;
@@ -93,6 +94,10 @@ void zq_job_close_saved(zq_job *job);
 
 /* Sensitivities and frontier of that file, priced. [job_frontier.c] */
 zq_status zq_job_take_search(zq_job *job);
+
+/* The frontier by Appendix A. costs, omega: [layers.n, rules.n_widths]. [job_grouped.c] */
+zq_status zq_job_search_grouped(zq_job *job, const uint64_t *costs, const double *omega,
+                                const zq_images *images);
 
 /* What a search would have found out, where none was needed; after quantizing. */
 zq_status zq_job_find_frontier(zq_job *job);

@@ -69,6 +69,8 @@ static zq_record make_record(const zq_job *job) {
                         .seen = job->seen,
                         .sensitivity = job->sensitivity.omega != NULL ? &job->sensitivity : NULL,
                         .frontier = job->frontier.n_points > 0 ? &job->frontier : NULL,
+                        .n_measured = job->n_measured,
+                        .n_formula = job->n_formula,
                         .is_saved = job->saves_frontier,
                         .pricing = &job->pricing,
                         .limit = job->limit,

@@ -79,6 +79,13 @@ typedef enum zq_cost {
     ZQ_COST_BOPS,  /* weight bits x activation bits x multiply-accumulates of one image */
 } zq_cost;
 
+/* How widths are chosen for all layers together. */
+typedef enum zq_search {
+    ZQ_SEARCH_INDEPENDENT, /* eq. 4: damage of the layers adds up; a dynamic program (the default) */
+    ZQ_SEARCH_GROUPED,     /* Appendix A: five layers at a time, damage of all layers so far measured at once;
+                              thousands of runs of the network */
+} zq_search;
+
 /* How a photo gets the size of the network's input. */
 typedef enum zq_resize {
     ZQ_RESIZE_CROP,   /* the middle, 7/8 of the shorter side; a photo at most 8/7 as large as the input, pixel
@@ -97,6 +104,7 @@ typedef struct zq_options {
     double min_agreement; /* the same for the share of images with the same largest output, 0..1; 0: any */
     const char *bits;     /* widths to choose from, such as "4,8"; NULL: "2,4,8", or "2,3,4,5,6,8" where cost
                              isn't ZQ_COST_BYTES */
+    zq_search search;
     const char *const *keep;    /* [n_keep] "NAME=BITS": layers that have that width whatever the size */
     const char *const *exclude; /* [n_exclude] names of layers that stay FP32 */
     int n_keep, n_exclude;

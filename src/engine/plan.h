@@ -90,6 +90,10 @@ zq_status zq_plan_forward_override(zq_plan *plan, const zq_plan_override *overri
  * graph's own. Takes effect at the next zq_plan_forward. */
 zq_status zq_plan_set_weights(zq_plan *plan, int node, const float *weights, zq_error *err);
 
+/* Runs what zq_plan_set_weights changed since the last run, and everything downstream of it. Needs
+ * keep_values and an earlier zq_plan_forward. */
+zq_status zq_plan_forward_changed(zq_plan *plan, zq_error *err);
+
 /* Copies a value out, plain. Quantized (ZQ_U8, ZQ_I8) values come as their integers in float. Without
  * keep_values only graph outputs can be read; others, and values fused away, come as zeros. dst:
  * zq_shape_count(zq_plan_shape(plan, value)) elements. */

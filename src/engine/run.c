@@ -105,5 +105,22 @@ zq_status zq_plan_set_weights(zq_plan *plan, int node, const float *weights, zq_
     if (step == NULL)
         return ZQ_ERR_USAGE;
     plan->ran = false;
+    step->disturbed = true;
     return step->kind->set_weights(plan, step, weights, err);
+}
+
+zq_status zq_plan_forward_changed(zq_plan *plan, zq_error *err) {
+    bool *affected = plan->affected;
+    if (!plan->options.keep_values)
+        return zq_fail(err, ZQ_ERR_INTERNAL, "running a part needs a plan that keeps its values");
+    plan->ran = false;
+    for (int i = 0; i < plan->n_steps; i++) {
+        zq_step *step = &plan->steps[i];
+        affected[i] = step->disturbed || reads_affected(plan, step, affected);
+        if (affected[i])
+            ZQ_TRY(run(plan, step, NULL, err));
+        step->disturbed = false;
+    }
+    plan->ran = true;
+    return ZQ_OK;
 }

@@ -288,6 +288,13 @@ char *zq_record_json(const zq_record *record) {
         json_object_set_new(json, "frontier", frontier_json(record));
         json_object_set_new(json, "uniform", uniform_json(record));
     }
+    if (record->frontier != NULL && record->n_measured > 0) {
+        const char *method = record->options->search == ZQ_SEARCH_GROUPED ? "grouped" : "independent";
+        json_object_set_new(json, "search",
+                            json_pack("{s:s, s:I, s:I}", "method", method, "evaluations",
+                                      (json_int_t)record->n_measured, "by_formula",
+                                      (json_int_t)record->n_formula));
+    }
     if (record->chosen != NULL) {
         const zq_cost cost = record->pricing->cost;
         const json_int_t limit = (json_int_t)record->limit;

@@ -34,8 +34,10 @@ typedef struct zq_record {
     const zq_activation *activations; /* [n_values] */
     const zq_density *seen;           /* [n_values] */
     const zq_sensitivity *sensitivity;
-    const zq_frontier *frontier; /* bytes are the costs of the layers */
-    bool is_saved;               /* what it takes to quantize at any of its points is wanted, too */
+    const zq_frontier *frontier;   /* bytes are the costs of the layers */
+    int64_t n_measured, n_formula; /* runs of the network that found it, and of the paper's formula; 0: a file
+                                      told it */
+    bool is_saved;                 /* what it takes to quantize at any of its points is wanted, too */
     const zq_pricing *pricing;
     uint64_t limit;            /* the size target in units of the cost */
     const zq_profile *profile; /* of the engine */

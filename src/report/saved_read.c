@@ -166,14 +166,16 @@ static zq_status read_names(const zq_saved *saved, const json_t *parent, const c
 
 zq_status zq_saved_options(zq_saved *saved, zq_options *o, zq_error *err) {
     static const char *const costs[] = {"bytes", "bits", "bops", NULL};
+    static const char *const searches[] = {"independent", "grouped", NULL};
     static const char *const schemes[] = {"symmetric", "asymmetric", NULL};
     static const char *const ranges[] = {"mse", "minmax", "percentile", NULL};
     json_t *from;
-    int cost, scheme, range;
+    int cost, search, scheme, range;
     double activation_bits;
     bool first_last;
     ZQ_TRY(need_object(saved, saved->own, "options", &from, err));
     ZQ_TRY(need_name(saved, from, "cost", costs, &cost, err));
+    ZQ_TRY(need_name(saved, from, "search", searches, &search, err));
     ZQ_TRY(need_name(saved, from, "weights", schemes, &scheme, err));
     ZQ_TRY(need_name(saved, from, "activation_range", ranges, &range, err));
     ZQ_TRY(need_real(saved, from, "activation_bits", &activation_bits, err));
@@ -188,6 +190,7 @@ zq_status zq_saved_options(zq_saved *saved, zq_options *o, zq_error *err) {
     o->keep = saved->keep;
     o->exclude = saved->exclude;
     o->cost = (zq_cost)cost;
+    o->search = (zq_search)search;
     o->activation_bits = (int)fmin(fmax(activation_bits, 0), 100);
     o->weights = (zq_weight_scheme)scheme;
     o->activation_range = (zq_range_method)range;

@@ -527,6 +527,39 @@ static void override_of(network *net, zq_plan *plan, zq_plan *reference, int nod
     zq_free(found);
 }
 
+/* Weights of one or two nodes for good: only what is behind them runs. */
+static void changes_of(network *net, zq_plan *plan, zq_plan *reference) {
+    zq_error err = {0};
+    for (int k = 0; k < 2; k++) {
+        const int node = (int)draw(net, (uint64_t)net->graph->n_nodes);
+        if (!is_weighted(net, node))
+            continue;
+        float *weights = random_floats(net->counter++, count_of(plan, net->graph->nodes[node].inputs[1]));
+        const float *chosen = draw(net, 4) == 0 ? NULL : weights;
+        check(net, zq_plan_set_weights(plan, node, chosen, &err), &err);
+        check(net, zq_plan_set_weights(reference, node, chosen, &err), &err);
+        zq_free(weights);
+    }
+    check(net, zq_plan_forward_changed(plan, &err), &err);
+    check(net, zq_plan_forward(reference, &err), &err);
+    compare_value(net, plan, reference, net->graph->outputs[0]);
+}
+
+static void changed_weights_run_what_is_behind_them(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= N_NETWORKS; seed++) {
+        network net = random_network(seed);
+        zq_plan *plan = new_plan(&net, &fast_keep), *reference = new_plan(&net, &plain);
+        run(plan, &net);
+        run(reference, &net);
+        for (int round = 0; round < 6; round++)
+            changes_of(&net, plan, reference);
+        zq_plan_drop(plan);
+        zq_plan_drop(reference);
+        zq_graph_drop(net.graph);
+    }
+}
+
 static void overrides_of(network *net) {
     zq_plan *plan = new_plan(net, &fast_keep), *reference = new_plan(net, &plain);
     run(plan, net);
@@ -659,6 +692,7 @@ int main(void) {
         cmocka_unit_test(gradient_is_that_of_the_plain_operators),
         cmocka_unit_test(a_gradient_keeps_only_what_it_needs),
         cmocka_unit_test(replaced_weights_reach_their_images_in_any_order),
+        cmocka_unit_test(changed_weights_run_what_is_behind_them),
         cmocka_unit_test(statistics_are_those_of_the_channels),
         cmocka_unit_test(planning_survives_every_failed_allocation),
         cmocka_unit_test(an_integer_input_is_refused),

@@ -284,6 +284,9 @@ static void test_out_of_memory(void **state) {
     zq_options smallest = wide;
     smallest.max_kl = 1e6;
     fail_allocations(&smallest);
+    zq_options grouped = narrow;
+    grouped.search = ZQ_SEARCH_GROUPED;
+    fail_allocations(&grouped);
     save_frontier();
     zq_options saved = {
         .size = "w4", .n_threads = 1, .percentile = wide.percentile, .activation_bits = 8, .from = FRONTIER};

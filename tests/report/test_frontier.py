@@ -123,7 +123,8 @@ def main():
         check_csv(frontier, found)
         check_damaged(frontier, found)
         first = found["layers"][0]["name"]
-        check_same_file(frontier, "--cost", "bits", "--keep", f"{first}=6", "--seed", "3", "--num-images", "8")
+        check_same_file(frontier, "--cost", "bits", "--keep", f"{first}=6", "--seed", "3", "--num-images", "8",
+                        "--search", "grouped")
         check_same_file(frontier, "--bits", "4,8", "--exclude", first, "--input-max", "1", "--activations", "6",
                         "--range", "minmax")
     print("ok")
