@@ -48,4 +48,15 @@ typedef struct zq_simplify_counts {
  * or infinite weights and negative variances. */
 zq_status zq_simplify(zq_graph *graph, zq_simplify_counts *counts_out, zq_error *err);
 
+/* After zq_simplify: brings the channels of what a depthwise Conv reads to one range, as far as
+ * BatchNormalization says what their ranges are (cross-layer equalisation, in the form that costs nothing).
+ *
+ * A channel may be multiplied by any s > 0 in the row of weights that makes it and divided by s in the weights
+ * that read it, through whatever is homogeneous in between: Relu, LeakyRelu, PRelu, Clip from 0 on, MaxPool,
+ * AveragePool. Where a depthwise Conv reads it, both sides have a weight scale of their own, so no weight is
+ * rounded otherwise than before; but the value between them has one scale for all channels. Other readers
+ * would pay with their weights. The network computes the same as before, to float accuracy; weights, biases
+ * and stats change, values, nodes and shapes stay. */
+zq_status zq_equalize(zq_graph *graph, zq_error *err);
+
 #endif

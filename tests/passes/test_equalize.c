@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "passes/passes.h"
+#include "support/build.h"
+#include "support/evaluate.h"
+
+#include <math.h>
+#include <stdio.h>
+
+enum { C = 6 };
+static const uint64_t seed = 7;
+static const double CLOSE = 1e-5;
+
+/* 3x3 from n_in to C channels, with a BatchNormalization whose channels differ much. */
+static int conv(zq_graph *graph, const char *name, int x, int64_t n_in, int64_t group) {
+    static const char *const parts[] = {"gamma", "beta", "mean", "var"};
+    static const double lo[] = {0.3, -1, -1, 0.2}, hi[] = {3, 1, 1, 3};
+    char text[64];
+    snprintf(text, sizeof text, "%s_w", name);
+    const int w = build_random(graph, text, SHAPE(C, n_in / group, 3, 3), seed, -0.5, 0.5);
+    snprintf(text, sizeof text, "%s_conv", name);
+    int inputs[5] = {build_node(graph, "Conv", text, VALUES(x, w))};
+    zq_node_set_int(build_last(graph), "group", group);
+    zq_node_set_ints(build_last(graph), "pads", INTS(1, 1, 1, 1));
+    for (int k = 0; k < 4; k++) {
+        snprintf(text, sizeof text, "%s_%s", name, parts[k]);
+        inputs[1 + k] = build_random(graph, text, SHAPE(C), seed, lo[k], hi[k]);
+    }
+    return build_node(graph, "BatchNormalization", name, 5, inputs);
+}
+
+/* bound: the upper one of a Clip */
+static int apply(zq_graph *graph, const char *op, int x, double bound) {
+    const int limits[] = {x, build_random(graph, "low", zq_shape_of(0, NULL), seed, 0, 0),
+                          build_random(graph, "high", zq_shape_of(0, NULL), seed, bound, bound)};
+    return build_node(graph, op, "between", strcmp(op, "Clip") == 0 ? bound > 0 ? 3 : 2 : 1, limits);
+}
+
+/* Whether equalizing changed the weights of the first convolution; the outputs are the same before and after.
+ */
+static bool changes(zq_graph *graph, int output) {
+    zq_error err = {0};
+    zq_simplify_counts counts;
+    build_output(graph, output);
+    build_done(graph);
+    assert_int_equal(zq_fold_constants(graph, NULL, &err), ZQ_OK);
+    assert_int_equal(zq_simplify(graph, &counts, &err), ZQ_OK);
+    zq_graph *before = zq_graph_copy(graph);
+    assert_int_equal(zq_equalize(graph, &err), ZQ_OK);
+    assert_same_outputs(before, graph, 2, seed, CLOSE);
+    const int w = graph->nodes[0].inputs[1];
+    const bool changed = !zq_tensor_equal(before->values[w].constant, graph->values[w].constant);
+    zq_graph_drop(before);
+    return changed;
+}
+
+static double largest(const zq_stats *stats, int64_t c, bool rectified) {
+    const double mean = rectified ? stats->mean[c] : fabs(stats->mean[c]);
+    return fmax(mean + 4 * stats->std[c], stats->std[c]);
+}
+
+static void test_ranges_become_equal(void **state) {
+    (void)state;
+    static const char *const between[] = {"Relu", "LeakyRelu", "Clip", NULL};
+    for (int k = 0; k < 4; k++) {
+        zq_graph *graph = zq_graph_new();
+        int x = conv(graph, "a", build_input(graph, "x", SHAPE(-1, 3, 8, 8)), 3, 1);
+        x = between[k] == NULL ? x : apply(graph, between[k], x, 0);
+        x = conv(graph, "b", x, C, C);
+        assert_true(changes(graph, x));
+        const zq_stats *stats = graph->values[graph->nodes[0].outputs[0]].stats;
+        const bool rectified = k % 2 == 0;
+        for (int64_t c = 1; c < C; c++)
+            assert_float_equal(largest(stats, c, rectified), largest(stats, 0, rectified), 1e-4);
+        zq_graph_drop(graph);
+    }
+}
+
+static void test_chains(void **state) {
+    (void)state;
+    zq_graph *graph = zq_graph_new();
+    int x = conv(graph, "a", build_input(graph, "x", SHAPE(-1, 3, 8, 8)), 3, 1);
+    x = conv(graph, "b", build_node(graph, "Relu", "a_relu", VALUES(x)), C, C);
+    x = conv(graph, "c", build_node(graph, "Relu", "b_relu", VALUES(x)), C, C);
+    assert_true(changes(graph, build_node(graph, "Relu", "c_relu", VALUES(x))));
+    zq_graph_drop(graph);
+}
+
+/* Where it wouldn't be exact, or others would pay. */
+static void test_left_alone(void **state) {
+    (void)state;
+    enum { BOUNDED, NOT_HOMOGENEOUS, SECOND_READER, DENSE_READER, OUTPUT, N_CASES };
+    for (int k = 0; k < N_CASES; k++) {
+        zq_graph *graph = zq_graph_new();
+        int x = conv(graph, "a", build_input(graph, "x", SHAPE(-1, 3, 8, 8)), 3, 1);
+        x = k == BOUNDED ? apply(graph, "Clip", x, 6)
+                         : build_node(graph, k == NOT_HOMOGENEOUS ? "Sigmoid" : "Relu", "y", VALUES(x));
+        int last = conv(graph, "b", x, C, k == DENSE_READER ? 1 : C);
+        if (k == SECOND_READER)
+            last = build_node(graph, "Add", "sum", VALUES(last, x));
+        if (k == OUTPUT)
+            build_output(graph, x);
+        if (changes(graph, last))
+            fail_msg("case %d was changed", k);
+        zq_graph_drop(graph);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_ranges_become_equal),
+        cmocka_unit_test(test_chains),
+        cmocka_unit_test(test_left_alone),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
