@@ -15,7 +15,8 @@ static const float least_ratio = 1.0F / 256;
 /* A depthwise Conv, and the Conv that makes what it reads. */
 typedef struct pair {
     int maker, reader;
-    bool rectified; /* in between */
+    int known;      /* the value in between whose statistics are known: the one nearest to the reader */
+    bool rectified; /* behind it */
 } pair;
 
 static bool is_rectifier(const zq_graph *graph, const zq_node *node) {
@@ -50,17 +51,18 @@ static bool is_depthwise(const zq_graph *graph, const zq_uses *uses, int n) {
            shape->rank > 1 && shape->dims[1] > 1;
 }
 
-/* Whether there is a maker with an output of known statistics. Those behind a Relu say too little: there the
- * tails are long, and to fill the range by mean and deviation was measured to lose. */
+/* Whether there is a maker, and known statistics. */
 static bool find_pair(const zq_graph *graph, const zq_uses *uses, int reader, pair *out) {
-    *out = (pair){.reader = reader};
+    *out = (pair){.reader = reader, .known = -1};
     for (int value = graph->nodes[reader].inputs[0];; value = graph->nodes[out->maker].inputs[0]) {
         out->maker = graph->values[value].producer;
         if (out->maker < 0 || !zq_uses_single(uses, value))
             return false;
+        if (out->known < 0 && graph->values[value].stats != NULL)
+            out->known = value;
         if (!is_homogeneous(graph, &graph->nodes[out->maker]))
-            return graph->values[value].stats != NULL && is_own(graph, uses, out->maker);
-        out->rectified = out->rectified || is_rectifier(graph, &graph->nodes[out->maker]);
+            return out->known >= 0 && is_own(graph, uses, out->maker);
+        out->rectified = out->rectified || (out->known < 0 && is_rectifier(graph, &graph->nodes[out->maker]));
     }
 }
 
@@ -73,15 +75,20 @@ static float range_of(const pair *p, const zq_stats *stats, int64_t c) {
     return fmaxf(p->rectified || high > low ? high : low, stats->std[c]);
 }
 
-/* The channel of the largest range keeps it, the others get it. factor: [n_channels] */
-static void find_factors(const pair *p, const zq_stats *stats, float *factor) {
+/* The channel of the largest range keeps it, the others get it. Of what is known only behind a Relu, tails
+ * are long and ranges uncertain: there the others go half the way. factor: [n_channels] */
+static void find_factors(const zq_graph *graph, const pair *p, float *factor) {
+    const zq_stats *stats = graph->values[p->known].stats;
+    const bool is_certain = graph->values[p->known].producer == p->maker;
     float largest = 0;
     for (int64_t c = 0; c < stats->n_channels; c++) {
         factor[c] = range_of(p, stats, c);
         largest = fmaxf(largest, factor[c]);
     }
-    for (int64_t c = 0; c < stats->n_channels; c++)
-        factor[c] = largest > 0 ? largest / fmaxf(factor[c], least_ratio * largest) : 1;
+    for (int64_t c = 0; c < stats->n_channels; c++) {
+        const float ratio = largest > 0 ? largest / fmaxf(factor[c], least_ratio * largest) : 1;
+        factor[c] = is_certain ? ratio : sqrtf(ratio);
+    }
 }
 
 /* ---- rescaling */
@@ -96,7 +103,7 @@ static void scale_constant(zq_tensor *tensor, int64_t n_channels, const float *f
 
 static void rescale(zq_graph *graph, const pair *p, const float *factor) {
     const zq_node *maker = &graph->nodes[p->maker], *reader = &graph->nodes[p->reader];
-    const int64_t n_channels = graph->values[maker->outputs[0]].stats->n_channels;
+    const int64_t n_channels = graph->values[p->known].stats->n_channels;
     const int bias = zq_match_input(maker, 2);
     scale_constant(graph->values[maker->inputs[1]].constant, n_channels, factor, false);
     if (bias >= 0)
@@ -114,11 +121,10 @@ static void rescale(zq_graph *graph, const pair *p, const float *factor) {
 }
 
 static zq_status equalize(zq_graph *graph, const pair *p, zq_error *err) {
-    const zq_stats *stats = graph->values[graph->nodes[p->maker].outputs[0]].stats;
-    float *factor = zq_alloc((size_t)stats->n_channels, sizeof *factor);
+    float *factor = zq_alloc((size_t)graph->values[p->known].stats->n_channels, sizeof *factor);
     if (factor == NULL)
         return zq_fail_memory(err);
-    find_factors(p, stats, factor);
+    find_factors(graph, p, factor);
     rescale(graph, p, factor);
     zq_free(factor);
     return ZQ_OK;

@@ -75,6 +75,31 @@ static void test_ranges_become_equal(void **state) {
     }
 }
 
+/* BatchNormalization behind the Relu, whose factors are half of those, in powers. */
+static void test_known_behind_relu(void **state) {
+    (void)state;
+    zq_graph *graph = zq_graph_new();
+    const int x = build_input(graph, "x", SHAPE(-1, 3, 8, 8));
+    int y = build_node(graph, "Conv", "conv",
+                       VALUES(x, build_random(graph, "w", SHAPE(C, 3, 3, 3), seed, -0.5, 0.5)));
+    int inputs[5] = {build_node(graph, "Relu", "relu", VALUES(y))};
+    for (int k = 0; k < 4; k++) {
+        static const char *const names[] = {"gamma", "beta", "mean", "var"};
+        inputs[1 + k] = build_random(graph, names[k], SHAPE(C), seed, 0.1, 3);
+    }
+    y = build_node(graph, "BatchNormalization", "bn", 5, inputs);
+    double range[C];
+    for (int64_t c = 0; c < C; c++)
+        range[c] = zq_tensor_item(graph->values[inputs[3]].constant, c) +
+                   4 * sqrt(zq_tensor_item(graph->values[inputs[4]].constant, c) + 1e-5);
+    assert_true(changes(graph, y));
+    const zq_stats *stats = graph->values[zq_graph_find_value(graph, "relu")].stats;
+    for (int64_t c = 0; c < C; c++)
+        assert_float_equal(largest(stats, c, true) / largest(stats, 0, true), sqrt(range[c] / range[0]),
+                           1e-4);
+    zq_graph_drop(graph);
+}
+
 static void test_chains(void **state) {
     (void)state;
     zq_graph *graph = zq_graph_new();
@@ -108,6 +133,7 @@ static void test_left_alone(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ranges_become_equal),
+        cmocka_unit_test(test_known_behind_relu),
         cmocka_unit_test(test_chains),
         cmocka_unit_test(test_left_alone),
     };
