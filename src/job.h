@@ -64,11 +64,15 @@ zq_status zq_job_need_model(zq_job *job);
 /* The sentence of an error begins with the file, unless it does already. [job_open.c] */
 void zq_job_name_file(zq_error *error, const char *path);
 
-/* Time and progress of a stage; name is static. */
+/* Forgets all that quantizing found, and all of the model. [job_life.c] */
+void zq_job_forget_results(zq_job *job);
+void zq_job_forget_model(zq_job *job);
+
+/* Time and progress of a stage; name is static. [job_life.c] */
 zq_status zq_job_begin_stage(zq_job *job, const char *name);
 zq_status zq_job_end_stage(zq_job *job);
 
-/* At most a few reports a second from inside a stage; user: the job. Non-zero cancels. */
+/* At most a few reports a second from inside a stage; user: the job. Non-zero cancels. [job_life.c] */
 int zq_job_on_step(void *user, int step, int n_steps);
 
 /* The images of the job, unless it has some: photos where the options name a folder, else distilled ones.
@@ -95,23 +99,57 @@ void zq_job_close_saved(zq_job *job);
 /* Sensitivities and frontier of that file, priced. [job_frontier.c] */
 zq_status zq_job_take_search(zq_job *job);
 
-/* The frontier by Appendix A. costs, omega: [layers.n, rules.n_widths]. [job_grouped.c] */
-zq_status zq_job_search_grouped(zq_job *job, const uint64_t *costs, const double *omega,
-                                const zq_images *images);
-
-/* What a search would have found out, where none was needed; after quantizing. */
+/* Weights rounded, sensitivities and frontier, unless they are known. */
 zq_status zq_job_find_frontier(zq_job *job);
 
-/* Makes and judges the candidates of a point of the frontier, and of no other: job->predicted is what the
- * file will do. bits: [layers.n], written. */
-zq_status zq_job_settle(zq_job *job, int point, int *bits, const zq_share *images);
+/* The frontier from the sensitivities; images: for measurements with several layers narrowed. [job_search.c]
+ */
+zq_status zq_job_search(zq_job *job, const zq_images *images);
 
-/* Whether the options limit the damage; and settles the smallest point up to `highest` that keeps it on the
- * images that judge. ZQ_ERR_LIMIT: none does. [job_damage.c] */
+/* How weights are rounded to nearest, but for the bits. [job_candidates.c] */
+zq_weight_spec zq_job_weight_spec(const zq_job *job, zq_weight_range range);
+
+/* What files cost, from two that are really packed; and the limit that the target means. bits: [layers.n],
+ * overwritten, here and below. [job_candidates.c] */
+zq_status zq_job_find_limit(zq_job *job, int *bits);
+
+/* What a candidate costs, in units of the limit. [job_candidates.c] */
+uint64_t zq_job_cost_of(const zq_job *job, const zq_candidate *candidate);
+
+/* Whether no layer is narrowed, and whether the limit asks for none. [job_candidates.c] */
+bool zq_job_are_all_8(const zq_job *job, const int *bits);
+bool zq_job_fits_at_8(const zq_job *job, int *bits);
+
+/* Adds a candidate. rounding: NULL: to nearest. corrected: the calibration network with other biases; NULL:
+ * its own. [job_candidates.c] */
+zq_status zq_job_add_candidate(zq_job *job, const char *name, const int *bits, const zq_rounding *rounding,
+                               zq_weight_range range, const zq_graph *corrected);
+void zq_job_drop_candidates(zq_job *job);
+
+/* Adds that of a point of the frontier, or of the best one whose file, really packed, keeps the limit.
+ * [job_candidates.c] */
+zq_status zq_job_add_point(zq_job *job, int point, int *bits);
+zq_status zq_job_find_point(zq_job *job, int *bits, int *point_out);
+
+/* Adds all that come into question with 8 bits everywhere; and with fewer: the widths that sensitivities say
+ * and the same for all, each rounded as well as possible and to nearest. [job_candidates.c] */
+zq_status zq_job_add_at_8(zq_job *job, int *bits);
+zq_status zq_job_add_narrow(zq_job *job, int *bits);
+
+/* The candidate's file with what it says of itself, written to path (NULL: only its size is wanted).
+ * [job_candidates.c] */
+zq_status zq_job_write_candidate(zq_job *job, const zq_candidate *candidate, const char *path,
+                                 uint64_t *bytes_out);
+
+/* Chooses the candidate with the least damage on images that no search saw, then the same with corrected
+ * biases if that is better still; predicts its damage on others; both as a stage. [job_judge.c] */
+zq_status zq_job_choose(zq_job *job, const zq_share *images);
+zq_status zq_job_predict(zq_job *job, const zq_images *images);
+zq_status zq_job_judge(zq_job *job, const zq_share *images);
+
+/* Whether the options limit the damage; and chooses the smallest point of the frontier within the limit that
+ * keeps it on the images that judge. ZQ_ERR_LIMIT: none does. [job_damage.c] */
 bool zq_job_limits_damage(const zq_job *job);
-zq_status zq_job_find_smallest(zq_job *job, int highest, int *bits, const zq_share *images);
-
-/* Back to a job without a model. */
-void zq_job_forget_model(zq_job *job);
+zq_status zq_job_find_smallest(zq_job *job, int *bits, const zq_share *images);
 
 #endif

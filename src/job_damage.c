@@ -22,15 +22,26 @@ static zq_status refuse_damage(zq_job *job) {
         job->predicted.kl, 100 * job->predicted.agreement, (long long)job->n_judge_images);
 }
 
+/* Makes and judges the candidates of a point of the frontier, and of no other: job->predicted is what the
+ * file will do. */
+static zq_status settle(zq_job *job, int point, int *bits, const zq_share *images) {
+    zq_job_drop_candidates(job);
+    ZQ_TRY(zq_job_add_point(job, point, bits));
+    if (zq_job_are_all_8(job, bits))
+        ZQ_TRY(zq_job_add_candidate(job, "pareto", bits, NULL, ZQ_WEIGHT_MINMAX, NULL));
+    ZQ_TRY(zq_job_choose(job, images));
+    return zq_job_predict(job, &images->judge);
+}
+
 /* Along the frontier damage falls, up to noise, so halving finds the smallest. */
-zq_status zq_job_find_smallest(zq_job *job, int highest, int *bits, const zq_share *images) {
+static zq_status halve(zq_job *job, int highest, int *bits, const zq_share *images) {
     int lo = 0, hi = highest, settled = highest;
-    ZQ_TRY(zq_job_settle(job, settled, bits, images));
+    ZQ_TRY(settle(job, settled, bits, images));
     if (!keeps_damage(job))
         return refuse_damage(job);
     while (lo < hi) {
         settled = lo + (hi - lo) / 2;
-        ZQ_TRY(zq_job_settle(job, settled, bits, images));
+        ZQ_TRY(settle(job, settled, bits, images));
         if (keeps_damage(job))
             hi = settled;
         else
@@ -38,5 +49,13 @@ zq_status zq_job_find_smallest(zq_job *job, int highest, int *bits, const zq_sha
         if (zq_job_on_step(job, highest - (hi - lo), highest) != 0)
             return job->error.status;
     }
-    return settled == hi ? ZQ_OK : zq_job_settle(job, hi, bits, images);
+    return settled == hi ? ZQ_OK : settle(job, hi, bits, images);
+}
+
+zq_status zq_job_find_smallest(zq_job *job, int *bits, const zq_share *images) {
+    int highest;
+    ZQ_TRY(zq_job_begin_stage(job, "halve"));
+    ZQ_TRY(zq_job_find_point(job, bits, &highest));
+    ZQ_TRY(halve(job, highest, bits, images));
+    return zq_job_end_stage(job);
 }

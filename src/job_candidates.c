@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Networks to choose from: how they are made and what they cost. */
+#include "job.h"
+
+#include "base/memory.h"
+
+#include <math.h>
+#include <stdio.h>
+
+zq_weight_spec zq_job_weight_spec(const zq_job *job, zq_weight_range range) {
+    const zq_options *options = &job->options;
+    zq_weight_spec spec = {.bits = 8, .range = range};
+    if (options->weights == ZQ_WEIGHTS_ASYMMETRIC) {
+        spec.asymmetric = true;
+        spec.range = ZQ_WEIGHT_MINMAX;
+    }
+    if (options->weight_clip > 0) {
+        spec.range = ZQ_WEIGHT_PERCENTILE;
+        spec.percentile = options->weight_clip;
+    }
+    return spec;
+}
+
+/* "4 8 2 ...", a digit for each layer. */
+static char *describe_bits(int n_layers, const int *bits) {
+    char *text = zq_alloc((size_t)n_layers * 2 + 1, 1);
+    for (int i = 0; text != NULL && i < n_layers; i++) {
+        text[2 * i] = (char)('0' + bits[i]);
+        text[2 * i + 1] = i + 1 < n_layers ? ' ' : '\0';
+    }
+    return text;
+}
+
+/* The candidate's file with what it says of itself, written to path (NULL: only its size is wanted). That
+ * text is equally long whatever the widths and the damage, so that limits can be kept before they are known.
+ */
+zq_status zq_job_write_candidate(zq_job *job, const zq_candidate *candidate, const char *path,
+                                 uint64_t *bytes_out) {
+    char *bits = describe_bits(job->layers.n, candidate->bits);
+    char kl[32], activation_bits[] = {(char)('0' + job->options.activation_bits), '\0'};
+    if (bits == NULL)
+        return zq_fail_memory(&job->error);
+    snprintf(kl, sizeof kl, "%.4e", fmax(0, job->predicted.kl));
+    const zq_onnx_property properties[] = {{"zeroq.version", ZQ_VERSION},
+                                           {"zeroq.size", job->options.size},
+                                           {"zeroq.weight_bits", bits},
+                                           {"zeroq.activation_bits", activation_bits},
+                                           {"zeroq.predicted_kl", kl}};
+    const int n = (int)(sizeof properties / sizeof properties[0]);
+    const zq_status status =
+        path == NULL ? zq_onnx_size(candidate->graph, n, properties, bytes_out, &job->error)
+                     : zq_onnx_write(candidate->graph, path, n, properties, bytes_out, &job->error);
+    zq_free(bits);
+    return status;
+}
+
+zq_status zq_job_add_candidate(zq_job *job, const char *name, const int *bits, const zq_rounding *rounding,
+                               zq_weight_range range, const zq_graph *corrected) {
+    const zq_candidate_source source = {.graph = job->graph,
+                                        .standard = &job->standard,
+                                        .layers = &job->layers,
+                                        .activations = job->activations,
+                                        .rounding = rounding,
+                                        .spec = zq_job_weight_spec(job, range),
+                                        .corrected = corrected};
+    zq_candidate *added = &job->candidates[job->n_candidates];
+    ZQ_TRY(zq_candidate_build(name, &source, bits, added, &job->error));
+    job->n_candidates++;
+    return zq_job_write_candidate(job, added, NULL, &added->bytes);
+}
+
+static void drop_last(zq_job *job) {
+    zq_candidate_clear(&job->candidates[--job->n_candidates], job->layers.n);
+}
+
+void zq_job_drop_candidates(zq_job *job) {
+    while (job->n_candidates > 0)
+        drop_last(job);
+}
+
+/* ---- cost */
+
+/* The same width in all layers, or what comes nearest where they may not have it. */
+static void uniform_bits(const zq_job *job, int bits, int *bits_out) {
+    for (int i = 0; i < job->layers.n; i++)
+        bits_out[i] = zq_rules_at_most(&job->rules, &job->layers.items[i], bits);
+}
+
+zq_status zq_job_find_limit(zq_job *job, int *bits) {
+    uint64_t bytes[2];
+    for (int k = 0; k < 2; k++) {
+        for (int i = 0; i < job->layers.n; i++)
+            bits[i] = job->layers.items[i].kept != 0 ? job->layers.items[i].kept : k == 0 ? 8 : 4;
+        ZQ_TRY(zq_job_add_candidate(job, "uniform", bits, NULL, ZQ_WEIGHT_MINMAX, NULL));
+        bytes[k] = job->candidates[job->n_candidates - 1].bytes;
+        drop_last(job);
+    }
+    job->pricing = (zq_pricing){.cost = job->options.cost,
+                                .activation_bits = job->options.activation_bits,
+                                .file = zq_file_cost_from(&job->layers, bytes[0], bytes[1]),
+                                .fp32_bytes = job->graph->file_bytes};
+    job->limit = zq_target_limit(&job->target, &job->layers, &job->pricing);
+    return ZQ_OK;
+}
+
+uint64_t zq_job_cost_of(const zq_job *job, const zq_candidate *candidate) {
+    return job->pricing.cost == ZQ_COST_BYTES ? candidate->bytes
+                                              : zq_network_cost(&job->pricing, &job->layers, candidate->bits);
+}
+
+bool zq_job_are_all_8(const zq_job *job, const int *bits) {
+    for (int i = 0; i < job->layers.n; i++)
+        if (bits[i] < 8)
+            return false;
+    return true;
+}
+
+bool zq_job_fits_at_8(const zq_job *job, int *bits) {
+    uniform_bits(job, 8, bits);
+    return zq_job_are_all_8(job, bits) && zq_network_cost(&job->pricing, &job->layers, bits) <= job->limit;
+}
+
+/* ---- widths */
+
+static zq_status refuse_limit(zq_job *job) {
+    char limit[ZQ_COST_TEXT], least[ZQ_COST_TEXT];
+    const uint64_t least_cost = zq_base_cost(&job->pricing, &job->layers) + job->frontier.points[0].bytes;
+    return zq_fail(&job->error, ZQ_ERR_LIMIT,
+                   "%s: the size %s means at most %s, but the fewest bits that every layer may have take %s; "
+                   "ask for more",
+                   job->model_path, job->options.size, zq_cost_text(job->options.cost, job->limit, limit),
+                   zq_cost_text(job->options.cost, least_cost, least));
+}
+
+zq_status zq_job_add_point(zq_job *job, int point, int *bits) {
+    const size_t n = (size_t)job->layers.n;
+    for (size_t i = 0; i < n; i++)
+        bits[i] = job->rules.widths[job->frontier.choice[(size_t)point * n + i]];
+    return zq_job_add_candidate(job, "pareto", bits, &job->rounding, ZQ_WEIGHT_MSE, NULL);
+}
+
+zq_status zq_job_find_point(zq_job *job, int *bits, int *point_out) {
+    const uint64_t base = zq_base_cost(&job->pricing, &job->layers);
+    uint64_t limit = job->limit > base ? job->limit - base : 0;
+    for (;;) {
+        *point_out = zq_frontier_at(&job->frontier, limit);
+        if (*point_out < 0)
+            return refuse_limit(job);
+        ZQ_TRY(zq_job_add_point(job, *point_out, bits));
+        if (zq_job_cost_of(job, &job->candidates[job->n_candidates - 1]) <= job->limit)
+            return ZQ_OK;
+        drop_last(job);
+        limit = job->frontier.points[*point_out].bytes - 1;
+    }
+}
+
+zq_status zq_job_add_at_8(zq_job *job, int *bits) {
+    uniform_bits(job, 8, bits);
+    ZQ_TRY(zq_job_add_candidate(job, "uniform", bits, NULL, ZQ_WEIGHT_MINMAX, NULL));
+    return zq_job_add_candidate(job, "uniform", bits, NULL, ZQ_WEIGHT_MSE, NULL);
+}
+
+zq_status zq_job_add_narrow(zq_job *job, int *bits) {
+    int point;
+    ZQ_TRY(zq_job_begin_stage(job, "build"));
+    ZQ_TRY(zq_job_find_point(job, bits, &point));
+    ZQ_TRY(zq_job_add_candidate(job, "pareto", bits, NULL, ZQ_WEIGHT_MSE, NULL));
+    uniform_bits(job, 4, bits);
+    for (int nearest = 0; nearest < 2; nearest++) {
+        ZQ_TRY(
+            zq_job_add_candidate(job, "uniform", bits, nearest ? NULL : &job->rounding, ZQ_WEIGHT_MSE, NULL));
+        if (zq_job_cost_of(job, &job->candidates[job->n_candidates - 1]) > job->limit)
+            drop_last(job);
+    }
+    return zq_job_end_stage(job);
+}

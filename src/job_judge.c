@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which candidate is written, and how good it is. */
+#include "job.h"
+#include "quant/correct.h"
+
+static zq_status judge_candidate(zq_job *job, zq_candidate *candidate, float *const *reference,
+                                 const zq_images *images) {
+    return zq_damage_measure(job->standard.graph, reference, candidate->simulated, images, &candidate->damage,
+                             &job->error);
+}
+
+/* The best candidate once more, with its biases corrected. */
+static zq_status correct_chosen(zq_job *job, const zq_images *images) {
+    const zq_candidate *best = &job->candidates[job->chosen];
+    zq_graph *corrected;
+    ZQ_TRY(zq_correct_biases(job->standard.graph, &job->layers, best->weights, best->simulated, images,
+                             &corrected, &job->error));
+    const zq_status status = zq_job_add_candidate(
+        job, best->name, best->bits, best->nearest ? NULL : &job->rounding, best->range, corrected);
+    zq_graph_drop(corrected);
+    return status;
+}
+
+/* Corrected biases may be new ones, so the limit is asked again. */
+static void take_if_better(zq_job *job, int k) {
+    const zq_candidate *candidate = &job->candidates[k];
+    if (zq_job_cost_of(job, candidate) <= job->limit &&
+        candidate->damage.kl < job->candidates[job->chosen].damage.kl)
+        job->chosen = k;
+}
+
+zq_status zq_job_choose(zq_job *job, const zq_share *images) {
+    float **reference = NULL;
+    ZQ_TRY(zq_outputs_run(job->standard.graph, &images->choose, &reference, &job->error));
+    zq_status status = ZQ_OK;
+    job->chosen = 0;
+    for (int k = 0; status == ZQ_OK && k < job->n_candidates; k++) {
+        status = judge_candidate(job, &job->candidates[k], reference, &images->choose);
+        take_if_better(job, k);
+    }
+    if (status == ZQ_OK && job->graph->free_batch) /* the correction takes all images at once */
+        status = correct_chosen(job, &images->search);
+    if (status == ZQ_OK && job->candidates[job->n_candidates - 1].corrected) {
+        status = judge_candidate(job, &job->candidates[job->n_candidates - 1], reference, &images->choose);
+        take_if_better(job, job->n_candidates - 1);
+    }
+    zq_outputs_drop(reference, job->graph->n_outputs);
+    return status;
+}
+
+zq_status zq_job_predict(zq_job *job, const zq_images *images) {
+    float **reference = NULL;
+    ZQ_TRY(zq_outputs_run(job->standard.graph, images, &reference, &job->error));
+    const zq_status status =
+        zq_damage_measure(job->standard.graph, reference, job->candidates[job->chosen].simulated, images,
+                          &job->predicted, &job->error);
+    job->n_judge_images = images->shape.dims[0];
+    zq_outputs_drop(reference, job->graph->n_outputs);
+    return status;
+}
+
+zq_status zq_job_judge(zq_job *job, const zq_share *images) {
+    ZQ_TRY(zq_job_begin_stage(job, "judge"));
+    ZQ_TRY(zq_job_choose(job, images));
+    ZQ_TRY(zq_job_predict(job, &images->judge));
+    return zq_job_end_stage(job);
+}
