@@ -298,7 +298,7 @@ static const cli_option options[] = {
      "a page of HTML that shows what was measured: report.html"},
     {"--json", NULL, "FILE", CLI_ALL, set_json, "everything that was measured, as JSON"},
     {"--csv", NULL, "FILE", CLI_TABLE, set_csv, "the frontier as a table: a point a row, a layer a column"},
-    {"--num-images", NULL, "N", CLI_IMAGES, set_images, "distilled images (default 32)"},
+    {"--num-images", NULL, "N", CLI_IMAGES, set_images, "distilled images (default 64)"},
     {"--images", NULL, "DIR", CLI_PHOTOS, set_photos,
      "photos (JPEG, PNG) in this folder, and those in it, instead of distilled images: all, or --num-images "
      "of "
@@ -309,7 +309,7 @@ static const cli_option options[] = {
     {"--input-bgr", NULL, NULL, CLI_PHOTOS, set_bgr,
      "the network takes blue, green, red, and so are --input-mean and --input-std"},
     {"--steps", NULL, "N", CLI_IMAGES, set_steps,
-     "steps of the distillation (default 20; 500 for the paper's recipe)"},
+     "steps of the distillation (default 10; 500 for the paper's recipe)"},
     {"--distill", NULL, "RECIPE", CLI_IMAGES, set_recipe,
      "fast (default), paper (Alg. 1 as published), noise (none: for a network without BatchNormalization)"},
     {"--input-max", NULL, "MAX", CLI_IMAGES, set_input_max,

@@ -14,7 +14,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { DEFAULT_IMAGES = 32, FAST_STEPS = 20, PAPER_STEPS = 500, PAPER_PATIENCE = 100 };
+enum { DEFAULT_IMAGES = 64, FAST_STEPS = 10, PAPER_STEPS = 500, PAPER_PATIENCE = 100 };
 
 /* Images whose statistics are matched together (fast recipe): so many promise as much as all, and take the
  * gradient in one run, where several runs for one gradient would have to be repeated. */

@@ -32,7 +32,7 @@ static void fast_lowers_the_residual_inside_the_box(void **state) {
         zq_images noise = distil(graph, (zq_distill_options){.recipe = ZQ_DISTILL_NOISE, .seed = seed});
         zq_images images = distil(graph, (zq_distill_options){.recipe = ZQ_DISTILL_FAST, .seed = seed});
         assert_int_equal(noise.n_steps, 0);
-        assert_int_equal(images.n_steps, 20);
+        assert_int_equal(images.n_steps, 10);
         assert_int_equal(images.shape.dims[0], IMAGES);
         assert_true(fabs(images.loss[0] - noise.residual) < 1e-6 * noise.residual);
         assert_true(images.residual < 0.5 * noise.residual);
@@ -102,7 +102,7 @@ static void large_images_start_small(void **state) {
 }
 
 static int stop_at_two(void *user, int step, int n_steps) {
-    assert_int_equal(n_steps, 20);
+    assert_int_equal(n_steps, 10);
     *(int *)user = step;
     return step == 2;
 }
