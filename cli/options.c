@@ -181,6 +181,11 @@ static bool set_recipe(cli_arguments *a, const char *text) {
     return false;
 }
 
+static bool set_sensitivity(cli_arguments *a, const char *text) {
+    a->options.sensitivity = strcmp(text, "exact") == 0 ? ZQ_SENSITIVITY_EXACT : ZQ_SENSITIVITY_FISHER;
+    return strcmp(text, "exact") == 0 || strcmp(text, "fisher") == 0;
+}
+
 static bool set_weights(cli_arguments *a, const char *text) {
     a->options.weights = strcmp(text, "asymmetric") == 0 ? ZQ_WEIGHTS_ASYMMETRIC : ZQ_WEIGHTS_SYMMETRIC;
     return strcmp(text, "asymmetric") == 0 || strcmp(text, "symmetric") == 0;
@@ -322,6 +327,9 @@ static const cli_option options[] = {
      "bits of all activations: 8 (default) to 4, such as 6"},
     {"--range", NULL, "RANGE", CLI_SEARCH, set_ranges,
      "range of activations: mse (default, least squares), minmax, or a percentile such as 99.99"},
+    {"--sensitivity", NULL, "HOW", CLI_SEARCH, set_sensitivity,
+     "damage of a layer at a width: exact (default, the paper's) or fisher (to second order; faster in deep "
+     "networks, wrong where damage is large)"},
     {"--weights", NULL, "SCHEME", CLI_SEARCH, set_weights,
      "symmetric (default) or asymmetric (the paper's: min-max, a zero point per channel; ONNX Runtime before "
      "1.27 "

@@ -86,6 +86,13 @@ typedef enum zq_search {
                               thousands of runs of the network */
 } zq_search;
 
+/* How the damage of each layer at each width is measured. */
+typedef enum zq_sensitivity_method {
+    ZQ_SENSITIVITY_EXACT,  /* the paper's: the network runs with each layer at each width (the default) */
+    ZQ_SENSITIVITY_FISHER, /* to second order, all layers and widths at once: faster in deep networks, and
+                              wrong where damage is large */
+} zq_sensitivity_method;
+
 /* How a photo gets the size of the network's input. */
 typedef enum zq_resize {
     ZQ_RESIZE_CROP,   /* the middle, 7/8 of the shorter side; a photo at most 8/7 as large as the input, pixel
@@ -123,6 +130,7 @@ typedef struct zq_options {
                            input_max; NULL: none */
     zq_resize resize;   /* of these photos */
     int input_bgr;      /* the network takes blue, green, red; means and deviations are in its order, too */
+    zq_sensitivity_method sensitivity;
     zq_weight_scheme weights;
     double weight_clip;  /* percentile of |w| kept by the weight range, such as 99.99; 0: no percentile */
     int activation_bits; /* of all quantized activations: 4 to 8 (default 8) */

@@ -124,12 +124,15 @@ static bool leads_to_input(const zq_plan *plan, const zq_step *step) {
     return leads;
 }
 
-static zq_status run_steps(zq_plan *plan, zq_error *err) {
+static zq_status run_steps(zq_plan *plan, zq_gradient_hook hook, void *user, zq_error *err) {
     for (int i = plan->n_steps - 1; i >= 0; i--) {
         zq_step *step = &plan->steps[i];
         const double start = zq_plan_now_ms();
         for (int k = 0; k < step->n_out; k++)
             settle(plan, step->out[k]);
+        const float *const d_y = step->n_out > 0 ? zq_plan_gradient(plan, step->out[0]) : NULL;
+        if (hook != NULL && step->kind->override != NULL && d_y != NULL)
+            hook(user, step->node, plan->slots[step->out[0]].n, d_y);
         const bool runs = is_reached(plan, step) && leads_to_input(plan, step);
         if (runs)
             ZQ_TRY(step->kind->backward(plan, step, err));
@@ -152,6 +155,11 @@ static void read_input_gradient(zq_plan *plan, float *d_input) {
 
 zq_status zq_plan_backward(zq_plan *plan, int n_seeds, const zq_plan_seed *seeds, float *d_input,
                            zq_error *err) {
+    return zq_plan_backward_hooked(plan, n_seeds, seeds, NULL, NULL, d_input, err);
+}
+
+zq_status zq_plan_backward_hooked(zq_plan *plan, int n_seeds, const zq_plan_seed *seeds,
+                                  zq_gradient_hook hook, void *user, float *d_input, zq_error *err) {
     if (!plan->options.gradient || !plan->ran)
         return zq_fail(err, ZQ_ERR_INTERNAL,
                        "a gradient needs a plan that was made for it and has run forward");
@@ -163,7 +171,8 @@ zq_status zq_plan_backward(zq_plan *plan, int n_seeds, const zq_plan_seed *seeds
         ZQ_TRY(check_seed(plan, &seeds[i], err));
         plan->slots[seeds[i].value].seed = &seeds[i];
     }
-    ZQ_TRY(run_steps(plan, err));
-    read_input_gradient(plan, d_input);
+    ZQ_TRY(run_steps(plan, hook, user, err));
+    if (d_input != NULL)
+        read_input_gradient(plan, d_input);
     return ZQ_OK;
 }

@@ -49,7 +49,7 @@ static int conv_of(const zq_plan *plan, int at, affine_state *state) {
     if (state->clamps) {
         const int inner = plan->graph->nodes[at].inputs[0];
         conv = zq_plan_sole_producer(plan, inner, "Conv");
-        if (plan->options.statistics && plan->graph->values[inner].stats != NULL)
+        if ((plan->options.statistics && plan->graph->values[inner].stats != NULL) || plan->options.separate)
             return -1;
     }
     return conv >= 0 && is_affine(plan, &plan->graph->nodes[conv]) ? conv : -1;

@@ -62,7 +62,7 @@ static int conv_of(const zq_plan *plan, int at, bool *relu) {
         return is_conv(plan, at) ? at : -1;
     const int conv = zq_plan_sole_producer(plan, node->inputs[0], "Conv");
     const bool statistics = plan->options.statistics && plan->graph->values[node->inputs[0]].stats != NULL;
-    return conv >= 0 && !statistics && is_conv(plan, conv) ? conv : -1;
+    return conv >= 0 && !statistics && !plan->options.separate && is_conv(plan, conv) ? conv : -1;
 }
 
 static zq_dnn_conv_options conv_options(const zq_plan *plan, const conv_state *state) {

@@ -18,7 +18,8 @@ typedef struct zq_plan_options {
     bool gradient;    /* zq_plan_backward will be called; keeps what it needs, and values that carry stats */
     bool keep_values; /* every value stays readable after forward, and zq_plan_forward_override is possible */
     bool statistics;  /* values that carry stats are never fused away (gradient implies it) */
-    bool reference;   /* plain C operators only: for tests */
+    bool separate;  /* nodes with weights run by themselves, so that their outputs exist (zq_plan_response) */
+    bool reference; /* plain C operators only: for tests */
 } zq_plan_options;
 
 zq_status zq_plan_new(zq_graph *graph, const zq_plan_options *options, zq_plan **plan_out, zq_error *err);
@@ -86,6 +87,11 @@ typedef struct zq_plan_override {
  * recomputed). */
 zq_status zq_plan_forward_override(zq_plan *plan, const zq_plan_override *override, zq_error *err);
 
+/* What other weights change at a node's own output: dst = output with these weights - output, in the plan's
+ * own order (see zq_plan_peek); [elements of the output]. weights: plain layout of the weight value. Needs
+ * keep_values, separate and a zq_plan_forward before; nothing in the plan changes. */
+zq_status zq_plan_response(zq_plan *plan, int node, const float *weights, float *dst, zq_error *err);
+
 /* Replaces the weights of a node for good (until called again); plain layout of the weight value; NULL: the
  * graph's own. Takes effect at the next zq_plan_forward. */
 zq_status zq_plan_set_weights(zq_plan *plan, int node, const float *weights, zq_error *err);
@@ -124,6 +130,15 @@ typedef struct zq_plan_seed {
  * d_input: plain, the input's shape. Needs gradient and a zq_plan_forward before. */
 zq_status zq_plan_backward(zq_plan *plan, int n_seeds, const zq_plan_seed *seeds, float *d_input,
                            zq_error *err);
+
+/* Called on the way backward at each node with weights that a gradient reaches. gradient: of its first
+ * output, n elements in the plan's own order, borrowed. */
+typedef void (*zq_gradient_hook)(void *user, int node, size_t n, const float *gradient);
+
+/* The same; d_input may be NULL. The hook sees gradients of the nodes' own outputs in a plan with separate.
+ */
+zq_status zq_plan_backward_hooked(zq_plan *plan, int n_seeds, const zq_plan_seed *seeds,
+                                  zq_gradient_hook hook, void *user, float *d_input, zq_error *err);
 
 /* What runs each node, for inspection: "conv onednn jit:avx512_core" or "Relu plain". Borrowed. NULL: nothing
  * runs. */

@@ -3,6 +3,7 @@
 #include "engine/step.h"
 #include "graph/op.h"
 
+#include <string.h>
 #include <time.h>
 
 double zq_plan_now_ms(void) {
@@ -98,6 +99,29 @@ zq_status zq_plan_forward_override(zq_plan *plan, const zq_plan_override *overri
     }
     plan->ran = true;
     return ZQ_OK;
+}
+
+/* data, which holds what changed, gets dst back; dst gets the change. */
+static void restore(size_t n, float *restrict data, float *restrict dst) {
+#pragma omp parallel for simd schedule(static)
+    for (size_t i = 0; i < n; i++) {
+        const float changed = data[i];
+        data[i] = dst[i];
+        dst[i] = changed - dst[i];
+    }
+}
+
+zq_status zq_plan_response(zq_plan *plan, int node, const float *weights, float *dst, zq_error *err) {
+    const zq_plan_override override = {.node = node, .n_variants = 1, .weights = &weights};
+    ZQ_TRY(check_override(plan, &override, err));
+    zq_step *step = weighted_step(plan, node, err);
+    if (step == NULL)
+        return ZQ_ERR_USAGE;
+    const zq_slot *slot = &plan->slots[step->out[0]];
+    memcpy(dst, slot->data, slot->n * sizeof *dst);
+    const zq_status status = step->kind->override(plan, step, 1, &weights, err);
+    restore(slot->n, slot->data, dst);
+    return status;
 }
 
 zq_status zq_plan_set_weights(zq_plan *plan, int node, const float *weights, zq_error *err) {

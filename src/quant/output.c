@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* How far apart the outputs of two networks are. */
+#include "base/random.h"
 #include "graph/op.h"
 #include "quant/sensitivity.h"
 
@@ -183,5 +184,96 @@ void zq_output_distance(const zq_graph *graph, int64_t n_images, const float *co
             if (agreement != NULL && output == 0)
                 agreement[i] = agreement_of(&l, a + i * stride, b + i * stride);
         }
+    }
+}
+
+/* ---- probes: to second order the distance is 1/2 dz' A A' dz. A probe is A times signs, and the square of
+ * probe' dz is in the mean dz' A A' dz. Over all probes the signs of the ZQ_N_PROBES likeliest classes are
+ * orthogonal, so that what is between them, mostly all, comes out without chance. */
+
+static float random_sign(uint64_t seed, int64_t at) {
+    return zq_random_bits(seed, (uint64_t)at) & 1 ? 1 : -1;
+}
+
+/* A row of a Hadamard matrix. */
+static float orthogonal_sign(int row, int column) {
+    int odd = 0;
+    for (int both = row & column; both != 0; both >>= 1)
+        odd ^= both & 1;
+    return odd ? -1 : 1;
+}
+
+/* Gives the likeliest classes their signs; probe holds random ones. */
+static void order_signs(const float *z, int64_t n, int64_t stride, int number, float *probe) {
+    int64_t likeliest[ZQ_N_PROBES];
+    int found = 0;
+    for (int64_t i = 0; i < n; i++) {
+        int at = found < ZQ_N_PROBES ? found++ : ZQ_N_PROBES;
+        for (; at > 0 && z[i * stride] > z[likeliest[at - 1] * stride]; at--)
+            if (at < ZQ_N_PROBES)
+                likeliest[at] = likeliest[at - 1];
+        if (at < ZQ_N_PROBES)
+            likeliest[at] = i;
+    }
+    const float all = probe[0]; /* what several positions have in common stays random */
+    for (int r = 0; r < found; r++)
+        probe[likeliest[r] * stride] = all * orthogonal_sign(r, number);
+}
+
+/* KL of softmax: A A' = diag(p) - p p'. z: the logits. */
+static void probe_softmax(const float *z, int64_t n, int64_t stride, double scale, float *probe) {
+    const double norm = log_sum_exp(z, n, stride);
+    double along = 0;
+    for (int64_t i = 0; i < n; i++)
+        along += exp(0.5 * (z[i * stride] - norm)) * probe[i * stride];
+    for (int64_t i = 0; i < n; i++) {
+        const double root = exp(0.5 * (z[i * stride] - norm));
+        probe[i * stride] = (float)(scale * root * (probe[i * stride] - root * along));
+    }
+}
+
+/* KL of probabilities, whose sum can't change: A A' = diag(1 / p). */
+static void probe_probabilities(const float *p, int64_t n, int64_t stride, double scale, float *probe) {
+    for (int64_t i = 0; i < n; i++)
+        probe[i * stride] = (float)(scale * probe[i * stride] / sqrt(fmax(p[i * stride], 1e-12)));
+}
+
+static void probe_squared(const float *z, int64_t n, double scale, float *probe) {
+    double mean = 0, spread = 0;
+    for (int64_t i = 0; i < n; i++)
+        mean += z[i] / (double)n;
+    for (int64_t i = 0; i < n; i++)
+        spread += (z[i] - mean) * (z[i] - mean);
+    for (int64_t i = 0; i < n; i++)
+        probe[i] = spread > 0 ? (float)(scale * sqrt(2 / spread) * probe[i]) : 0;
+}
+
+/* probe: random signs at first. */
+static void probe_of(zq_output_rule rule, const layout *l, double scale, const float *z, int number,
+                     float *probe) {
+    const int64_t n = l->outer * l->classes * l->inner, positions = l->outer * l->inner;
+    if (rule == ZQ_OUTPUT_SQUARED)
+        probe_squared(z, n, scale, probe);
+    for (int64_t i = 0; i < positions && rule != ZQ_OUTPUT_SQUARED; i++) {
+        const int64_t at = i / l->inner * l->classes * l->inner + i % l->inner;
+        order_signs(z + at, l->classes, l->inner, number, probe + at);
+        (rule == ZQ_OUTPUT_SOFTMAX ? probe_softmax : probe_probabilities)(
+            z + at, l->classes, l->inner, scale / sqrt((double)positions), probe + at);
+    }
+}
+
+void zq_output_probe(const zq_graph *graph, int output, int64_t n_images, const float *reference, int number,
+                     int64_t first, float *probe) {
+    const zq_output_rule rule = zq_output_rule_of(graph, output);
+    const layout l = layout_of(graph, output);
+    const int64_t stride = l.outer * l.classes * l.inner;
+    const uint64_t seed =
+        zq_random_bits(zq_random_seed((uint64_t)output, "probe of an output"), (uint64_t)number);
+#pragma omp parallel for
+    for (int64_t i = 0; i < n_images; i++) {
+        for (int64_t k = 0; k < stride; k++)
+            probe[i * stride + k] = random_sign(seed, (first + i) * stride + k);
+        probe_of(rule, &l, 1 / sqrt((double)graph->n_outputs), reference + i * stride, number,
+                 probe + i * stride);
     }
 }

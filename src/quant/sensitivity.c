@@ -3,8 +3,10 @@
 
 #include "base/memory.h"
 #include "engine/plan.h"
+#include "quant/fisher.h"
 #include "quant/rounding.h"
 
+#include <math.h>
 #include <string.h>
 
 /* Bytes of activations in one plan. */
@@ -184,9 +186,37 @@ static zq_status measure_batch(session *s, int64_t first, zq_error *err) {
     return ZQ_OK;
 }
 
+/* ---- both ways */
+
+static zq_status measure_exactly(session *s, zq_error *err) {
+    choose_sizes(s);
+    const int64_t n_batches = s->images->shape.dims[0] / s->micro;
+    s->total = (int)n_batches * s->layers->n;
+    const zq_plan_options options = {.n_images = s->micro * s->variants,
+                                     .height = s->images->shape.dims[2],
+                                     .width = s->images->shape.dims[3],
+                                     .keep_values = true};
+    zq_status status = zq_plan_new(s->graph, &options, &s->plan, err);
+    if (status == ZQ_OK)
+        status = make_room(s, err);
+    memset(s->result->omega, 0,
+           (size_t)s->layers->n * (size_t)s->result->n_widths * sizeof *s->result->omega);
+    for (int64_t b = 0; b < n_batches && status == ZQ_OK; b++)
+        status = measure_batch(s, b * s->micro, err);
+    session_clear(s);
+    return status;
+}
+
+static bool are_finite(const zq_sensitivity *s) {
+    for (int i = 0; i < s->n_layers * s->n_widths; i++)
+        if (!isfinite(s->omega[i]))
+            return false;
+    return true;
+}
+
 zq_status zq_sensitivity_measure(zq_graph *graph, const zq_layers *layers, const zq_images *images,
-                                 const zq_rounding *rounding, zq_step_callback callback, void *user,
-                                 zq_sensitivity *out, zq_error *err) {
+                                 const zq_rounding *rounding, bool exact, zq_step_callback callback,
+                                 void *user, zq_sensitivity *out, zq_error *err) {
     const int n_widths = rounding->n_widths, *const widths = rounding->widths;
     *out = (zq_sensitivity){.n_layers = layers->n, .n_widths = n_widths};
     if (n_widths < 1 || n_widths > ZQ_MAX_WIDTHS || images->shape.rank < 1 || images->shape.dims[0] < 1)
@@ -203,19 +233,12 @@ zq_status zq_sensitivity_measure(zq_graph *graph, const zq_layers *layers, const
                  .result = out,
                  .callback = callback,
                  .user = user};
-    choose_sizes(&s);
-    const int64_t n_batches = images->shape.dims[0] / s.micro;
-    s.total = (int)n_batches * layers->n;
-    const zq_plan_options options = {.n_images = s.micro * s.variants,
-                                     .height = images->shape.dims[2],
-                                     .width = images->shape.dims[3],
-                                     .keep_values = true};
-    zq_status status = zq_plan_new(graph, &options, &s.plan, err);
-    if (status == ZQ_OK)
-        status = make_room(&s, err);
-    for (int64_t b = 0; b < n_batches && status == ZQ_OK; b++)
-        status = measure_batch(&s, b * s.micro, err);
-    session_clear(&s);
+    zq_status status = exact ? measure_exactly(&s, err)
+                             : zq_fisher_measure(graph, layers, images, n_widths, rounding->weights, callback,
+                                                 user, out->omega, err);
+    out->exact = exact || status == ZQ_ERR_UNSUPPORTED || (status == ZQ_OK && !are_finite(out));
+    if (!exact && out->exact) /* an operator without a gradient, or one that is infinite somewhere */
+        status = measure_exactly(&s, err);
     /* 8 bits are exact for a per-channel scale */
     for (int i = 0; i < layers->n; i++)
         for (int k = 0; k < n_widths && layers->items[i].affine; k++)

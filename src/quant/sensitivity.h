@@ -25,20 +25,29 @@ const char *zq_output_rule_name(zq_output_rule rule);
 void zq_output_distance(const zq_graph *graph, int64_t n_images, const float *const *reference,
                         const float *const *other, double *distance, double *agreement);
 
+/* A gradient at an output: for a small change dz of that output, half of the mean of (probe' dz)^2 over all
+ * ZQ_N_PROBES probes is about the distance, as zq_output_distance has it. reference, probe: plain, of
+ * n_images images; first: number of the first of them among all, so that nothing depends on batches. */
+enum { ZQ_N_PROBES = 8 }; /* a power of 2 */
+void zq_output_probe(const zq_graph *graph, int output, int64_t n_images, const float *reference, int number,
+                     int64_t first, float *probe);
+
 enum { ZQ_MAX_WIDTHS = 8 };
 
 typedef struct zq_sensitivity {
     int n_layers, n_widths;
     int widths[ZQ_MAX_WIDTHS]; /* bits, increasing */
     double *omega;             /* [n_layers, n_widths], owned */
+    bool exact;                /* eq. 2 as it stands; false: to second order */
 } zq_sensitivity;
 
 /* The network's layers with the weights of the rounding (quant/rounding.h), one at a time at each of its
- * widths. images: best none that the rounding was fitted to. */
+ * widths. exact: eq. 2 as it stands; false: to second order (quant/fisher.h), where the network has a
+ * gradient. images: best none that the rounding was fitted to. */
 typedef struct zq_rounding zq_rounding;
 zq_status zq_sensitivity_measure(zq_graph *graph, const zq_layers *layers, const zq_images *images,
-                                 const zq_rounding *rounding, zq_step_callback callback, void *user,
-                                 zq_sensitivity *out, zq_error *err);
+                                 const zq_rounding *rounding, bool exact, zq_step_callback callback,
+                                 void *user, zq_sensitivity *out, zq_error *err);
 void zq_sensitivity_clear(zq_sensitivity *sensitivity);
 
 #endif

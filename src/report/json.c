@@ -282,8 +282,11 @@ char *zq_record_json(const zq_record *record) {
         json_object_set_new(json, "images", images_json(record));
     if (record->activations != NULL)
         json_object_set_new(json, "activations", activations_json(record));
-    if (record->sensitivity != NULL)
+    if (record->sensitivity != NULL) {
         json_object_set_new(json, "sensitivity_widths", widths_json(record->sensitivity));
+        json_object_set_new(json, "sensitivity_method",
+                            json_string(record->sensitivity->exact ? "exact" : "fisher"));
+    }
     if (record->frontier != NULL) {
         json_object_set_new(json, "frontier", frontier_json(record));
         json_object_set_new(json, "uniform", uniform_json(record));

@@ -2,8 +2,6 @@
 #include "report/markup.h"
 
 #include <math.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <string.h>
 
 /* Characters of a name: more than that many lose what lies between HEAD and TAIL of them. */
@@ -92,8 +90,9 @@ void zq_markup_name(FILE *f, const char *name) {
     }
 }
 
+static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
 void zq_markup_base64(FILE *f, size_t n, const unsigned char *bytes) {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     for (size_t i = 0; i < n; i += 3) {
         const size_t left = n - i;
         const uint32_t group = (uint32_t)bytes[i] << 16 | (left > 1 ? (uint32_t)bytes[i + 1] << 8 : 0) |
@@ -103,6 +102,30 @@ void zq_markup_base64(FILE *f, size_t n, const unsigned char *bytes) {
         fputc(left > 1 ? digits[group >> 6 & 63] : '=', f);
         fputc(left > 2 ? digits[group & 63] : '=', f);
     }
+}
+
+static int digit_of(char c) {
+    const char *at = c == '\0' ? NULL : strchr(digits, c);
+    return at == NULL ? -1 : (int)(at - digits);
+}
+
+bool zq_markup_read_base64(const char *text, size_t n_text, size_t n, uint8_t *out) {
+    if (n_text != (n + 2) / 3 * 4)
+        return false;
+    for (size_t i = 0; i < n; i += 3) {
+        uint32_t group = 0;
+        for (size_t k = 0; k < 4; k++) {
+            const bool padding = k > n - i; /* a group of one byte has two digits, of two three */
+            const int digit = padding ? (text[k] == '=' ? 0 : -1) : digit_of(text[k]);
+            if (digit < 0)
+                return false;
+            group = group << 6 | (uint32_t)digit;
+        }
+        for (size_t k = 0; k < 3 && i + k < n; k++)
+            out[i + k] = (uint8_t)(group >> (16 - 8 * k));
+        text += 4;
+    }
+    return true;
 }
 
 /* Three digits, without an exponent: 0.01 <= x < 1000 (about). */

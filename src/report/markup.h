@@ -4,7 +4,9 @@
 #ifndef ZQ_REPORT_MARKUP_H
 #define ZQ_REPORT_MARKUP_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 
 /* Escaped for elements and quoted attributes. What isn't UTF-8, control characters and those that turn the
@@ -15,6 +17,9 @@ void zq_markup_text(FILE *f, const char *text);
 void zq_markup_name(FILE *f, const char *name);
 
 void zq_markup_base64(FILE *f, size_t n, const unsigned char *bytes);
+
+/* The bytes of such a text; false: it isn't base64 of exactly n bytes. */
+bool zq_markup_read_base64(const char *text, size_t n_text, size_t n, uint8_t *out);
 
 /* Numbers in about three digits, into a buffer that is returned. */
 enum { ZQ_NUMBER = 32 };

@@ -2,6 +2,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "quant/pixels.h"
+#include "report/markup.h"
 #include "report/saved.h"
 
 #include <inttypes.h>
@@ -200,32 +201,6 @@ zq_status zq_saved_options(zq_saved *saved, zq_options *o, zq_error *err) {
 
 /* ---- images */
 
-static int digit_of(char c) {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const char *at = c == '\0' ? NULL : strchr(digits, c);
-    return at == NULL ? -1 : (int)(at - digits);
-}
-
-/* Base64 of exactly n bytes. */
-static bool decode(const char *text, size_t n_text, size_t n, uint8_t *out) {
-    if (n_text != (n + 2) / 3 * 4)
-        return false;
-    for (size_t i = 0; i < n; i += 3) {
-        uint32_t group = 0;
-        for (size_t k = 0; k < 4; k++) {
-            const bool padding = k > n - i; /* a group of one byte has two digits, of two three */
-            const int digit = padding ? (text[k] == '=' ? 0 : -1) : digit_of(text[k]);
-            if (digit < 0)
-                return false;
-            group = group << 6 | (uint32_t)digit;
-        }
-        for (size_t k = 0; k < 3 && i + k < n; k++)
-            out[i + k] = (uint8_t)(group >> (16 - 8 * k));
-        text += 4;
-    }
-    return true;
-}
-
 static zq_status read_shape(const zq_saved *saved, const json_t *images, const zq_graph *graph, zq_shape *out,
                             zq_error *err) {
     const int64_t batch = zq_graph_images(graph);
@@ -250,8 +225,9 @@ static zq_status read_pixels(const zq_saved *saved, const zq_shape *shape, float
     zq_status status = read_floats(saved, from, "lo", pixels.n_channels, pixels.lo, err);
     if (status == ZQ_OK)
         status = read_floats(saved, from, "hi", pixels.n_channels, pixels.hi, err);
-    if (status == ZQ_OK && (!json_is_string(levels) ||
-                            !decode(json_string_value(levels), json_string_length(levels), n, pixels.level)))
+    if (status == ZQ_OK &&
+        (!json_is_string(levels) ||
+         !zq_markup_read_base64(json_string_value(levels), json_string_length(levels), n, pixels.level)))
         status = refuse_key(saved, "levels", "base64 of as many bytes as the images have pixels", err);
     if (status == ZQ_OK)
         zq_pixels_give(&pixels, data);
@@ -331,9 +307,13 @@ zq_status zq_saved_images(const zq_saved *saved, const zq_graph *graph, zq_image
 
 static zq_status read_sensitivity(const zq_saved *saved, const zq_layers *layers, const zq_rules *rules,
                                   zq_sensitivity *out, zq_error *err) {
+    static const char *const methods[] = {"exact", "fisher", NULL};
     json_t *widths, *list, *row;
+    int method;
     *out = (zq_sensitivity){.n_layers = layers->n, .n_widths = rules->n_widths};
     memcpy(out->widths, rules->widths, sizeof out->widths);
+    ZQ_TRY(need_name(saved, saved->root, "sensitivity_method", methods, &method, err));
+    out->exact = method == 0;
     ZQ_TRY(need_list(saved, saved->root, "sensitivity_widths", out->n_widths, &widths, err));
     ZQ_TRY(need_list(saved, saved->root, "layers", layers->n, &list, err));
     for (int k = 0; k < out->n_widths; k++)

@@ -490,6 +490,62 @@ static void a_gradient_keeps_only_what_it_needs(void **state) {
     zq_graph_drop(net.graph);
 }
 
+/* <gradient at a node's output, what other weights change there> is what they change the seeded output by. */
+typedef struct slopes {
+    int node;
+    const float *response;
+    double sum;
+} slopes;
+
+static void take_slope(void *user, int node, size_t n, const float *gradient) {
+    slopes *s = user;
+    for (size_t i = 0; i < n && node == s->node; i++)
+        s->sum += (double)gradient[i] * s->response[i];
+}
+
+static void responses_meet_gradients(void **state) {
+    (void)state;
+    network net = chain(4);
+    const zq_plan_options options = {
+        .n_images = N_IMAGES, .gradient = true, .keep_values = true, .separate = true};
+    zq_plan *plan = new_plan(&net, &options);
+    const int output = net.graph->outputs[0];
+    zq_error err = {0};
+    run(plan, &net);
+    float *before = read_value(plan, output), *dense = random_floats(5, count_of(plan, output));
+    const zq_plan_seed seed = {.value = output, .dense = dense};
+    for (int node = 0; node < net.graph->n_nodes; node++) {
+        if ((net.graph->nodes[node].op->traits & ZQ_OP_WEIGHTED) == 0)
+            continue;
+        const zq_tensor *weight = net.graph->values[net.graph->nodes[node].inputs[1]].constant;
+        const size_t n_weights = (size_t)zq_shape_count(&weight->shape);
+        float *other = random_floats((uint64_t)node, n_weights);
+        for (size_t i = 0; i < n_weights; i++)
+            other[i] = (float)zq_tensor_item(weight, (int64_t)i) + 2e-5f * other[i];
+        float *response = zq_alloc(count_of(plan, net.graph->nodes[node].outputs[0]), sizeof *response);
+        check(&net, zq_plan_response(plan, node, other, response, &err), &err);
+        slopes found = {.node = node, .response = response};
+        check(&net, zq_plan_backward_hooked(plan, 1, &seed, take_slope, &found, NULL, &err), &err);
+        const zq_plan_override override = {
+            .node = node, .n_variants = 1, .weights = (const float *[]){other}};
+        check(&net, zq_plan_forward_override(plan, &override, &err), &err);
+        float *after = read_value(plan, output);
+        double expected = 0;
+        for (size_t i = 0; i < count_of(plan, output); i++)
+            expected += (double)dense[i] * ((double)after[i] - before[i]);
+        print_message("node %d: %g, expected %g\n", node, found.sum, expected);
+        assert_true(fabs(found.sum - expected) < 0.01 * fabs(expected));
+        check(&net, zq_plan_forward(plan, &err), &err);
+        zq_free(other);
+        zq_free(response);
+        zq_free(after);
+    }
+    zq_free(before);
+    zq_free(dense);
+    zq_plan_drop(plan);
+    zq_graph_drop(net.graph);
+}
+
 /* ---- replaced weights */
 
 static bool is_weighted(const network *net, int node) {
@@ -691,6 +747,7 @@ int main(void) {
         cmocka_unit_test(forward_is_that_of_the_plain_operators),
         cmocka_unit_test(gradient_is_that_of_the_plain_operators),
         cmocka_unit_test(a_gradient_keeps_only_what_it_needs),
+        cmocka_unit_test(responses_meet_gradients),
         cmocka_unit_test(replaced_weights_reach_their_images_in_any_order),
         cmocka_unit_test(changed_weights_run_what_is_behind_them),
         cmocka_unit_test(statistics_are_those_of_the_channels),

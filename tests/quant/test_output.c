@@ -7,6 +7,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -177,6 +178,52 @@ static void a_constant_output_is_left_out(void **state) {
     zq_graph_drop(graph);
 }
 
+/* Half of the mean square of a small change along all probes, against the distance itself. */
+static void check_probes(const char *op, zq_shape shape, double tolerance) {
+    zq_graph *graph = graph_with_output(op, shape);
+    const int64_t n = zq_shape_count(&shape);
+    float *z = malloc((size_t)n * sizeof *z), *moved = malloc((size_t)n * sizeof *z);
+    float *probe = malloc((size_t)n * sizeof *z);
+    double distance, mean = 0;
+    const bool probabilities = strcmp(op, "Softmax") == 0;
+    for (int64_t i = 0; i < n; i++) {
+        z[i] = (float)zq_random_normal(3, (uint64_t)i);
+        moved[i] = z[i] + 0.01F * (float)zq_random_normal(4, (uint64_t)i);
+    }
+    double sums[2] = {0};
+    for (int64_t i = 0; i < n && probabilities; i++) {
+        sums[0] += exp(z[i]);
+        sums[1] += exp(moved[i]);
+    }
+    for (int64_t i = 0; i < n && probabilities; i++) {
+        z[i] = (float)(exp(z[i]) / sums[0]);
+        moved[i] = (float)(exp(moved[i]) / sums[1]);
+    }
+    zq_output_distance(graph, 1, (const float *const[]){z}, (const float *const[]){moved}, &distance, NULL);
+    for (int number = 0; number < ZQ_N_PROBES; number++) {
+        double along = 0;
+        zq_output_probe(graph, 0, 1, z, number, 0, probe);
+        for (int64_t i = 0; i < n; i++)
+            along += (double)probe[i] * ((double)moved[i] - z[i]);
+        mean += along * along / ZQ_N_PROBES;
+    }
+    print_message("%s of %d: %g, by probes %g\n", op, (int)n, distance, mean / 2);
+    assert_near(mean / 2 / distance, 1, tolerance);
+    free(z);
+    free(moved);
+    free(probe);
+    zq_graph_drop(graph);
+}
+
+static void probes_give_the_distance_of_small_changes(void **state) {
+    (void)state;
+    /* as many classes as probes leave nothing to chance; with more there is a scatter */
+    check_probes("Gemm", zq_shape_of(2, (const int64_t[]){1, ZQ_N_PROBES}), 0.03);
+    check_probes("Softmax", zq_shape_of(2, (const int64_t[]){1, ZQ_N_PROBES}), 0.03);
+    check_probes("Gemm", zq_shape_of(2, (const int64_t[]){1, 1000}), 0.7);
+    check_probes("Conv", zq_shape_of(4, (const int64_t[]){1, 10, 7, 7}), 0.7);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rules_follow_producer_and_shape),
@@ -187,6 +234,7 @@ int main(void) {
         cmocka_unit_test(squared_error_is_relative_to_the_spread),
         cmocka_unit_test(outputs_are_averaged),
         cmocka_unit_test(a_constant_output_is_left_out),
+        cmocka_unit_test(probes_give_the_distance_of_small_changes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,6 +4,8 @@
 #include "quant/rounding.h"
 #include "tiny_net.h"
 
+#include <omp.h>
+
 enum { SIDE = 12, IMAGES = 6, IMAGE = 3 * SIDE * SIDE, CLASSES = 5, WIDTHS = 3 };
 static const int widths[WIDTHS] = {2, 4, 8};
 static const zq_weight_spec spec = {.range = ZQ_WEIGHT_MINMAX};
@@ -37,11 +39,11 @@ static zq_rounding round_to_nearest(zq_graph *graph, const zq_layers *layers) {
     return rounding;
 }
 
-static zq_sensitivity measure(zq_graph *graph, const zq_layers *layers, const zq_images *images) {
+static zq_sensitivity measure(zq_graph *graph, const zq_layers *layers, const zq_images *images, bool exact) {
     zq_sensitivity result;
     zq_error err;
     zq_rounding rounding = round_to_nearest(graph, layers);
-    if (zq_sensitivity_measure(graph, layers, images, &rounding, NULL, NULL, &result, &err) != ZQ_OK)
+    if (zq_sensitivity_measure(graph, layers, images, &rounding, exact, NULL, NULL, &result, &err) != ZQ_OK)
         fail_msg("%s", err.text);
     zq_rounding_clear(&rounding);
     return result;
@@ -93,7 +95,7 @@ static void omega_is_the_definition(void **state) {
         zq_layers layers;
         assert_int_equal(zq_layers_find(graph, &layers, NULL), ZQ_OK);
         assert_int_equal(layers.n, 3);
-        zq_sensitivity result = measure(graph, &layers, &images);
+        zq_sensitivity result = measure(graph, &layers, &images, true);
         for (int i = 0; i < layers.n; i++)
             for (int k = 0; k < WIDTHS; k++) {
                 const double expected = definition(graph, &layers.items[i], widths[k]);
@@ -115,7 +117,8 @@ static void a_fixed_batch_measures_the_same(void **state) {
     const zq_images images = random_images(4);
     zq_layers layers;
     assert_int_equal(zq_layers_find(free_batch, &layers, NULL), ZQ_OK);
-    zq_sensitivity a = measure(free_batch, &layers, &images), b = measure(fixed, &layers, &images);
+    zq_sensitivity a = measure(free_batch, &layers, &images, true),
+                   b = measure(fixed, &layers, &images, true);
     for (int i = 0; i < layers.n * WIDTHS; i++)
         assert_true(fabs(a.omega[i] - b.omega[i]) <= 1e-3 * a.omega[i] + 1e-9);
     zq_sensitivity_clear(&a);
@@ -142,12 +145,80 @@ static void a_shared_weight_is_one_layer(void **state) {
     assert_int_equal(zq_layers_find(graph, &layers, NULL), ZQ_OK);
     assert_int_equal(layers.n, 3);
     assert_int_equal(layers.items[2].n_nodes, 2);
-    zq_sensitivity result = measure(graph, &layers, &images);
+    zq_sensitivity result = measure(graph, &layers, &images, true);
     for (int i = 0; i < layers.n; i++) {
         const double expected = definition(graph, &layers.items[i], 4);
         assert_true(fabs(result.omega[i * WIDTHS + 1] - expected) <= 1e-3 * expected + 1e-9);
     }
     zq_sensitivity_clear(&result);
+    zq_layers_clear(&layers);
+    zq_graph_drop(graph);
+}
+
+/* With fewer classes than probes nothing is left to chance: what differs is the third order. */
+static void the_second_order_is_near_the_definition(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= 3; seed++) {
+        zq_graph *graph = tiny_net(seed, SIDE, 0);
+        const zq_images images = random_images(seed);
+        zq_layers layers;
+        assert_int_equal(zq_layers_find(graph, &layers, NULL), ZQ_OK);
+        zq_sensitivity exact = measure(graph, &layers, &images, true);
+        zq_sensitivity second = measure(graph, &layers, &images, false);
+        assert_true(exact.exact && !second.exact);
+        for (int i = 0; i < layers.n; i++) {
+            const int at = i * WIDTHS + WIDTHS - 1; /* 8 bits */
+            print_message("layer %d: %g, to second order %g\n", i, exact.omega[at], second.omega[at]);
+            assert_true(fabs(second.omega[at] / exact.omega[at] - 1) < 0.1);
+        }
+        zq_sensitivity_clear(&exact);
+        zq_sensitivity_clear(&second);
+        zq_layers_clear(&layers);
+        zq_graph_drop(graph);
+    }
+}
+
+/* Neither the batch that the network takes nor the number of threads. */
+static void nothing_changes_the_second_order(void **state) {
+    (void)state;
+    zq_graph *free_batch = tiny_net(4, SIDE, 0), *fixed = tiny_net(4, SIDE, 2);
+    const zq_images images = random_images(4);
+    zq_layers layers;
+    assert_int_equal(zq_layers_find(free_batch, &layers, NULL), ZQ_OK);
+    const int n_threads = omp_get_max_threads();
+    omp_set_num_threads(1);
+    zq_sensitivity a = measure(free_batch, &layers, &images, false);
+    omp_set_num_threads(3);
+    zq_sensitivity b = measure(free_batch, &layers, &images, false),
+                   c = measure(fixed, &layers, &images, false);
+    omp_set_num_threads(n_threads);
+    assert_memory_equal(a.omega, b.omega, (size_t)(layers.n * WIDTHS) * sizeof *a.omega);
+    for (int i = 0; i < layers.n * WIDTHS; i++)
+        assert_true(fabs(a.omega[i] - c.omega[i]) <= 1e-4 * a.omega[i]);
+    zq_sensitivity_clear(&a);
+    zq_sensitivity_clear(&b);
+    zq_sensitivity_clear(&c);
+    zq_layers_clear(&layers);
+    zq_graph_drop(free_batch);
+    zq_graph_drop(fixed);
+}
+
+/* Floor has no gradient. */
+static void without_a_gradient_the_definition_serves(void **state) {
+    (void)state;
+    zq_graph *graph = tiny_net(7, SIDE, 0);
+    const int floor = tiny_node(graph, "Floor", "floor", 1, graph->outputs, 0);
+    graph->values[floor].shape = zq_shape_of(2, (const int64_t[]){1, CLASSES});
+    graph->outputs[0] = floor;
+    const zq_images images = random_images(7);
+    zq_layers layers;
+    assert_int_equal(zq_layers_find(graph, &layers, NULL), ZQ_OK);
+    zq_sensitivity exact = measure(graph, &layers, &images, true),
+                   other = measure(graph, &layers, &images, false);
+    assert_true(other.exact);
+    assert_memory_equal(exact.omega, other.omega, (size_t)(layers.n * WIDTHS) * sizeof *exact.omega);
+    zq_sensitivity_clear(&exact);
+    zq_sensitivity_clear(&other);
     zq_layers_clear(&layers);
     zq_graph_drop(graph);
 }
@@ -166,7 +237,7 @@ static void the_callback_cancels(void **state) {
     assert_int_equal(zq_layers_find(graph, &layers, NULL), ZQ_OK);
     zq_rounding rounding = round_to_nearest(graph, &layers);
     assert_int_equal(
-        zq_sensitivity_measure(graph, &layers, &images, &rounding, stop_at_once, NULL, &result, NULL),
+        zq_sensitivity_measure(graph, &layers, &images, &rounding, true, stop_at_once, NULL, &result, NULL),
         ZQ_ERR_CANCELLED);
     zq_rounding_clear(&rounding);
     assert_null(result.omega);
@@ -179,6 +250,9 @@ int main(void) {
         cmocka_unit_test(omega_is_the_definition),
         cmocka_unit_test(a_fixed_batch_measures_the_same),
         cmocka_unit_test(a_shared_weight_is_one_layer),
+        cmocka_unit_test(the_second_order_is_near_the_definition),
+        cmocka_unit_test(nothing_changes_the_second_order),
+        cmocka_unit_test(without_a_gradient_the_definition_serves),
         cmocka_unit_test(the_callback_cancels),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

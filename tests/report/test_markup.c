@@ -83,6 +83,10 @@ static void check_base64(size_t n, const char *expected) {
     zq_markup_base64(f, n, (const unsigned char *)"Man\xff\xfe");
     fclose(f);
     assert_string_equal(found, expected);
+    uint8_t back[8] = "";
+    assert_true(zq_markup_read_base64(expected, strlen(expected), n, back));
+    assert_memory_equal(back, "Man\xff\xfe", n);
+    assert_false(zq_markup_read_base64(expected, strlen(expected), n + 3, back));
 }
 
 static void test_base64(void **state) {
@@ -92,6 +96,8 @@ static void test_base64(void **state) {
     check_base64(2, "TWE=");
     check_base64(3, "TWFu");
     check_base64(5, "TWFu//4=");
+    uint8_t byte;
+    assert_false(zq_markup_read_base64("T*==", 4, 1, &byte));
 }
 
 static void test_numbers(void **state) {
