@@ -6,7 +6,8 @@
 
 DIR/NAME.onnx is the network, DIR/NAME.json its preprocessing ("input": width, height, scale_to, mean, std; "dataset"). The data
 folder holds cifar10-lossless/{test,train2000}.bin or imagenet-val1300/labels.txt with its JPEG files. --reference adds ONNX Runtime's
-own quantize_static (min-max) calibrated on 128 real images."""
+own quantize_static (min-max) calibrated on 128 real images. --folded quantizes the network after ONNX Runtime's optimizer has folded its
+BatchNormalization away; --pixels tells zeroq the range of pixels."""
 
 import argparse
 import json
@@ -102,9 +103,25 @@ def quantize_reference(model, calibration, output):
                     activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8)
 
 
+def fold(model, output):
+    """What exporters do unless told otherwise."""
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(output)
+    ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    return output
+
+
+def pixel_options(spec):
+    """zeroq's options for x = (p / scale - mean) / std"""
+    numbers = {key: ",".join(str(v) for v in np.atleast_1d(spec[key]).astype(float)) for key in ("mean", "std")}
+    return ["--input-max", "1" if spec["scale_to"] == "0..1" else "255", "--input-mean", numbers["mean"], "--input-std", numbers["std"]]
+
+
 def evaluate(name, args, folder):
     model = Path(args.models) / f"{name}.onnx"
     meta = json.loads(model.with_suffix(".json").read_text())
+    quantized = fold(model, folder / f"{name}.folded.onnx") if args.folded else model
     data = Path(args.data) / FOLDERS[meta["dataset"]]
     samples = read_images(data)
     images = np.stack([normalize(image, meta["input"]) for _, image in samples])
@@ -114,8 +131,8 @@ def evaluate(name, args, folder):
     for seed in range(args.seeds):
         output = folder / f"{name}.{seed}.onnx"
         report = folder / f"{name}.{seed}.json"
-        command = [str(args.zeroq), "quantize", str(model), "-o", str(output), "--json", str(report), "--quiet",
-                   "--size", args.size, "--seed", str(seed), *args.option]
+        command = [str(args.zeroq), "quantize", str(quantized), "-o", str(output), "--json", str(report), "--quiet",
+                   "--size", args.size, "--seed", str(seed), *(pixel_options(meta["input"]) if args.pixels else []), *args.option]
         subprocess.run(command, check=True)
         found = json.loads(report.read_text())["summary"]
         rows.append((*compare(reference, run(output, images), labels), found["quantized_bytes"] / found["fp32_bytes"],
@@ -145,6 +162,8 @@ def main():
     parser.add_argument("--size", default="w8")
     parser.add_argument("--reference", action="store_true")
     parser.add_argument("--keep", metavar="FOLDER", help="leave the files there")
+    parser.add_argument("--folded", action="store_true")
+    parser.add_argument("--pixels", action="store_true")
     parser.add_argument("--option", action="append", default=[], help="passed on to zeroq quantize")
     args = parser.parse_args()
     print("| network | KL median | KL worst | top-1 difference median | worst | agreement % | predicted KL | size | seconds |\n"

@@ -44,7 +44,8 @@ static void print_model(const json_t *model) {
     if (integer_at(bn, "nodes") == 0)
         printf(
             "No statistics to distil images from: export the network with BatchNormalization kept (PyTorch: "
-            "torch.onnx.export(model.eval(), ..., training=torch.onnx.TrainingMode.PRESERVE)).\n");
+            "torch.onnx.export(model.eval(), ..., training=torch.onnx.TrainingMode.PRESERVE)), or have them "
+            "estimated (zeroq quantize --estimate-bn).\n");
 }
 
 /* What follows the part that zeroq reads. */

@@ -116,6 +116,12 @@ static bool set_first_last(cli_arguments *a, const char *text) {
     return true;
 }
 
+static bool set_estimate(cli_arguments *a, const char *text) {
+    (void)text;
+    a->options.estimate_bn = 1;
+    return true;
+}
+
 static bool set_cost(cli_arguments *a, const char *text) {
     static const char *const names[] = {"bytes", "bits", "bops"};
     for (int c = 0; c < 3; c++)
@@ -317,6 +323,10 @@ static const cli_option options[] = {
      "steps of the distillation (default 10; 500 for the paper's recipe)"},
     {"--distill", NULL, "RECIPE", CLI_IMAGES, set_recipe,
      "fast (default), paper (Alg. 1 as published), noise (none: for a network without BatchNormalization)"},
+    {"--estimate-bn", NULL, NULL, CLI_IMAGES, set_estimate,
+     "statistics to distil from are estimated, for a network whose BatchNormalization was folded away; say "
+     "how "
+     "pixels are normalised (--input-max)"},
     {"--input-max", NULL, "MAX", CLI_IMAGES, set_input_max,
      "largest pixel before normalisation, 1 or 255; when absent, the valid range is estimated from the "
      "network"},

@@ -46,6 +46,11 @@ static void print_widths(const json_t *report) {
     printf("; activations %d bits\n", (int)real_at(json_object_get(report, "summary"), "activation_bits"));
 }
 
+static long long bn_count(const json_t *report, const char *key) {
+    const json_t *bn = json_object_get(json_object_get(report, "model"), "batch_normalization");
+    return json_integer_value(json_object_get(bn, key));
+}
+
 static bool are_photos(const json_t *report) {
     const char *recipe = json_string_value(json_object_get(json_object_get(report, "images"), "recipe"));
     return recipe != NULL && strcmp(recipe, "photos") == 0;
@@ -62,9 +67,27 @@ static void print_damage(const json_t *report) {
            real_at(predicted, "snr_db_spread"));
 }
 
+static const char *pixels_text(const json_t *report) {
+    const json_t *box = json_object_get(json_object_get(report, "images"), "valid_pixels");
+    if (!json_is_true(json_object_get(box, "estimated")))
+        return "as given";
+    return bn_count(report, "nodes") > 0
+               ? "estimated from the first layer (--input-max, --input-mean, --input-std say them exactly)"
+               : "assumed to lie between -2.5 and 2.5 (--input-max, --input-mean, --input-std say them)";
+}
+
+/* Statistics that nobody measured are named as such. */
+static void print_estimated(const json_t *report) {
+    const long long n = bn_count(report, "estimated");
+    if (n > 0)
+        printf(
+            "  statistics    ESTIMATED for %lld layers, since BatchNormalization was folded away; an export "
+            "that keeps it gives a better network\n",
+            n);
+}
+
 static void print_images(const json_t *report) {
     const json_t *images = json_object_get(report, "images");
-    const json_t *box = json_object_get(images, "valid_pixels");
     if (are_photos(report)) {
         printf("  images        %lld photos\n",
                (long long)json_integer_value(json_array_get(json_object_get(images, "shape"), 0)));
@@ -73,9 +96,7 @@ static void print_images(const json_t *report) {
     printf("  images        %lld distilled in %lld steps, residual %.3f of sigma^2; valid pixels %s\n",
            (long long)json_integer_value(json_array_get(json_object_get(images, "shape"), 0)),
            (long long)json_integer_value(json_object_get(images, "steps")), real_at(images, "residual"),
-           json_is_true(json_object_get(box, "estimated"))
-               ? "estimated from the first layer (--input-max, --input-mean, --input-std say them exactly)"
-               : "as given");
+           pixels_text(report));
 }
 
 static void print_summary(zq_job *job, const char *output) {
@@ -93,6 +114,7 @@ static void print_summary(zq_job *job, const char *output) {
         print_widths(report);
         cli_print_copied("  copied        ", report);
         print_damage(report);
+        print_estimated(report);
         print_images(report);
         print_stages(report);
     }

@@ -79,6 +79,9 @@ int zq_job_on_step(void *user, int step, int n_steps);
  * [job_images.c] */
 zq_status zq_job_make_images(zq_job *job, zq_recipe recipe, uint64_t seed);
 
+/* Statistics where BatchNormalization left none, if the options ask for estimates. [job_images.c] */
+zq_status zq_job_estimate_stats(zq_job *job);
+
 /* The folder's photos, and one of them as the network takes it: x: [C, H, W]. [job_images.c] */
 zq_status zq_job_list_photos(zq_job *job, zq_photo_list *list_out);
 zq_status zq_job_read_photo(zq_job *job, const char *path, float *x);
@@ -90,10 +93,11 @@ zq_status zq_job_read_graph(zq_job *job, const char *path, zq_graph **graph_out,
 /* Whether there is exactly one input, of images. [job_open.c] */
 zq_status zq_job_check_input(zq_job *job, const char *path, const zq_graph *graph);
 
-/* Options from the file that options.from names, where there is one; once the model is read its images, and
- * whether the rest is in order. [job_frontier.c] */
+/* Where options.from names a file: its options; once the model is read, its images and the box of their
+ * pixels; once the layers are known, whether the rest is in order. [job_frontier.c] */
 zq_status zq_job_open_saved(zq_job *job, const char *model_path);
-zq_status zq_job_take_saved(zq_job *job);
+zq_status zq_job_take_images(zq_job *job);
+zq_status zq_job_check_saved(zq_job *job);
 void zq_job_close_saved(zq_job *job);
 
 /* Sensitivities and frontier of that file, priced. [job_frontier.c] */

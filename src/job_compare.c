@@ -41,7 +41,8 @@ static zq_status find_images(zq_job *job, images *source) {
             source->n = wanted;
         return ZQ_OK;
     }
-    const zq_recipe recipe = job->bn.bn_total == 0 ? ZQ_DISTILL_NOISE : job->options.recipe;
+    const bool unknown = job->bn.bn_total == 0 && job->bn.n_estimated == 0;
+    const zq_recipe recipe = unknown ? ZQ_DISTILL_NOISE : job->options.recipe;
     ZQ_TRY(zq_job_make_images(job, recipe, job->options.seed ^ other_seed));
     source->n = job->images.shape.dims[0];
     return ZQ_OK;
@@ -59,6 +60,7 @@ static zq_status compare(zq_job *job, const char *reference, const char *other, 
         return zq_fail_memory(&job->error);
     ZQ_TRY(zq_job_read_graph(job, reference, &job->graph, &job->tail, &job->bn));
     ZQ_TRY(zq_job_check_input(job, reference, job->graph));
+    ZQ_TRY(zq_job_estimate_stats(job));
     zq_status status = zq_job_read_graph(job, other, other_graph, other_tail, &bn);
     if (status == ZQ_OK)
         status = zq_job_check_input(job, other, *other_graph);

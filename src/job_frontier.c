@@ -22,6 +22,7 @@ static const char *find_decided(const zq_options *o) {
                    {o->keep_first_last != 0, "--keep-first-last"},
                    {o->input_shapes != NULL, "--shape"},
                    {o->recipe != usual.recipe, "--distill"},
+                   {o->estimate_bn != 0, "--estimate-bn"},
                    {o->n_images != 0, "--num-images"},
                    {o->n_steps != 0, "--steps"},
                    {o->input_max > 0 || o->n_input_norm > 0, "--input-max"},
@@ -51,12 +52,16 @@ zq_status zq_job_open_saved(zq_job *job, const char *model_path) {
     return zq_saved_options(job->saved, &job->options, &job->error);
 }
 
-zq_status zq_job_take_saved(zq_job *job) {
+zq_status zq_job_take_images(zq_job *job) {
+    return job->saved == NULL ? ZQ_OK
+                              : zq_saved_images(job->saved, job->graph, &job->images, &job->box, &job->error);
+}
+
+zq_status zq_job_check_saved(zq_job *job) {
     zq_sensitivity sensitivity;
     zq_frontier frontier;
     if (job->saved == NULL)
         return ZQ_OK;
-    ZQ_TRY(zq_saved_images(job->saved, job->graph, &job->images, &job->box, &job->error));
     ZQ_TRY(zq_saved_search(job->saved, &job->layers, &job->rules, &sensitivity, &frontier, &job->error));
     zq_sensitivity_clear(&sensitivity);
     zq_frontier_clear(&frontier);

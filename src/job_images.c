@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "job.h"
 #include "photo/photo.h"
+#include "quant/estimate.h"
 #include "quant/pixels.h"
 
 enum { USUAL_PHOTOS = 64 };
@@ -14,6 +15,13 @@ static zq_status make_box(zq_job *job) {
     if (job->options.input_max > 0)
         return zq_box_from_norm(&job->options, n_channels, &job->box, &job->error);
     return zq_box_estimate(job->graph, &job->box, &job->error);
+}
+
+zq_status zq_job_estimate_stats(zq_job *job) {
+    if (!job->options.estimate_bn)
+        return ZQ_OK;
+    ZQ_TRY(make_box(job));
+    return zq_estimate_stats(job->graph, &job->box, job->options.seed, &job->bn.n_estimated, &job->error);
 }
 
 /* ---- photos */

@@ -99,10 +99,12 @@ static zq_status open_model(zq_job *job, const char *path) {
     ZQ_TRY(zq_layers_find(job->graph, &job->layers, err));
     ZQ_TRY(zq_job_check_input(job, path, job->graph));
     ZQ_TRY(check_layers(job));
+    ZQ_TRY(zq_job_take_images(job));
+    ZQ_TRY(zq_job_estimate_stats(job));
     ZQ_TRY(zq_equalize(job->graph, err));
     ZQ_TRY(zq_rules_apply(&job->options, job->graph, &job->layers, &job->rules, err));
     ZQ_TRY(check_outputs(job));
-    ZQ_TRY(zq_job_take_saved(job));
+    ZQ_TRY(zq_job_check_saved(job));
     ZQ_TRY(preview_placement(job));
     ZQ_TRY(zq_job_end_stage(job));
     job->n_kept_stages = job->n_stages;

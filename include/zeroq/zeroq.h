@@ -119,8 +119,10 @@ typedef struct zq_options {
                           */
     const char *input_shapes; /* "NAME=1,3,224,224[;NAME=...]": fixes free dimensions; NULL: as in the file */
     zq_recipe recipe;         /* how images are made */
-    int n_images;             /* distilled images; 0: 32. Or photos; 0: at most 64, all to compare */
-    int n_steps;              /* distillation steps; 0: the recipe's own */
+    int estimate_bn;  /* not 0: a network whose BatchNormalization was folded away gets estimates of its
+                         statistics, and images distilled from these */
+    int n_images;     /* distilled images; 0: 64. Or photos; 0: at most 64, all to compare */
+    int n_steps;      /* distillation steps; 0: the recipe's own */
     double input_max; /* largest pixel value before normalisation (1 or 255); 0: estimate the valid range */
     double input_mean[4]; /* mean subtracted from a pixel, per channel; used when n_input_norm > 0 */
     double input_std[4];  /* deviation a pixel is divided by, per channel */

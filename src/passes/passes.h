@@ -36,6 +36,7 @@ typedef struct zq_simplify_counts {
     int bn_folded;   /* folded into the Conv, Gemm or MatMul before them */
     int bn_affine;   /* others: now a depthwise 1x1 convolution (or Mul and Add) */
     int bn_absorbed; /* of these, folded into the convolution behind them because that is exact */
+    int n_estimated; /* values whose statistics are estimates, which zq_simplify makes none of */
 } zq_simplify_counts;
 
 /* After zq_fold_constants: removes Identity, Dropout and dead nodes; folds BatchNormalization behind a
@@ -51,12 +52,12 @@ zq_status zq_simplify(zq_graph *graph, zq_simplify_counts *counts_out, zq_error 
 /* After zq_simplify: brings the channels of what a depthwise Conv reads to one range, as far as
  * BatchNormalization says what their ranges are (cross-layer equalisation, in the form that costs nothing).
  *
- * A channel may be multiplied by any s > 0 in the row of weights that makes it and divided by s in the weights
- * that read it, through whatever is homogeneous in between: Relu, LeakyRelu, PRelu, Clip from 0 on, MaxPool,
- * AveragePool. Where a depthwise Conv reads it, both sides have a weight scale of their own, so no weight is
- * rounded otherwise than before; but the value between them has one scale for all channels. Other readers
- * would pay with their weights. The network computes the same as before, to float accuracy; weights, biases
- * and stats change, values, nodes and shapes stay. */
+ * A channel may be multiplied by any s > 0 in the row of weights that makes it and divided by s in the
+ * weights that read it, through whatever is homogeneous in between: Relu, LeakyRelu, PRelu, Clip from 0 on,
+ * MaxPool, AveragePool. Where a depthwise Conv reads it, both sides have a weight scale of their own, so no
+ * weight is rounded otherwise than before; but the value between them has one scale for all channels. Other
+ * readers would pay with their weights. The network computes the same as before, to float accuracy; weights,
+ * biases and stats change, values, nodes and shapes stay. */
 zq_status zq_equalize(zq_graph *graph, zq_error *err);
 
 #endif

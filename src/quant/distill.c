@@ -365,12 +365,13 @@ zq_status zq_distill(zq_graph *graph, const zq_box *box, const zq_distill_option
     ZQ_TRY(check(graph, box, err));
     zq_status status = prepare(&solver, err);
     if (status == ZQ_OK && solver.matching.n_targets == 0 && options->recipe != ZQ_DISTILL_NOISE)
-        status = zq_fail(err, ZQ_ERR_STATISTICS,
-                         "%s: no BatchNormalization statistics were found, so there is nothing to distil "
-                         "images from. They were folded away when the model was exported: keep them with "
-                         "torch.onnx.export(..., training=torch.onnx.TrainingMode.PRESERVE) on a model in "
-                         "eval() (with dynamo=True: optimize=False), or use random images (recipe noise)",
-                         graph->file == NULL ? "the model" : graph->file);
+        status =
+            zq_fail(err, ZQ_ERR_STATISTICS,
+                    "%s: no BatchNormalization statistics were found, so there is nothing to distil "
+                    "images from. They were folded away when the model was exported: keep them with "
+                    "torch.onnx.export(..., training=torch.onnx.TrainingMode.PRESERVE) on a model in "
+                    "eval() (with dynamo=True: optimize=False), or have them estimated with --estimate-bn",
+                    graph->file == NULL ? "the model" : graph->file);
     if (status == ZQ_OK)
         status = make_images(&solver, err);
     if (status == ZQ_OK)

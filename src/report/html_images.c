@@ -76,17 +76,20 @@ static void put_sentence(FILE *f, const zq_record *record, int64_t n_shown, int 
     fprintf(f, "<p>%lld image%s of %lld\xc3\x97%lld pixels %s, ", (long long)images->shape.dims[0],
             images->shape.dims[0] == 1 ? "" : "s", (long long)zq_picture_width(&images->shape),
             (long long)zq_picture_height(&images->shape),
-            strcmp(images->source, "photos") == 0 ? "of photos"
-            : strcmp(images->source, "noise") == 0
-                ? "of random noise"
-                : "distilled from the network\xe2\x80\x99s own statistics");
+            strcmp(images->source, "photos") == 0  ? "of photos"
+            : strcmp(images->source, "noise") == 0 ? "of random noise"
+            : record->bn->n_estimated > 0          ? "distilled from estimated statistics"
+                                          : "distilled from the network\xe2\x80\x99s own statistics");
     fprintf(f, "with valid pixels %s. ",
-            record->box->estimated ? "estimated from the first layer" : "as given");
+            !record->box->estimated    ? "as given"
+            : record->bn->bn_total > 0 ? "estimated from the first layer"
+                                       : "assumed to lie between -2.5 and 2.5");
     if (images->n_matches > 0)
         fprintf(f,
-                "Their statistics are %s of sigma\xc2\xb2 from the stored ones; 64 real images have 0.02 to "
-                "0.05. ",
-                zq_markup_number(images->residual, residual));
+                "Their statistics are %s of sigma\xc2\xb2 from the %s ones; 64 real images have 0.02 to 0.05 "
+                "from stored ones. ",
+                zq_markup_number(images->residual, residual),
+                record->bn->n_estimated > 0 ? "estimated" : "stored");
     if (n_shown < images->shape.dims[0])
         fprintf(f, "The first %lld are shown", (long long)n_shown);
     else

@@ -95,9 +95,13 @@ void zq_html_statistics(FILE *f, const zq_record *record) {
     if (record->images == NULL || record->images->n_matches == 0)
         fputs("<p>The network holds no BatchNormalization statistics to compare with.</p>\n", f);
     else {
-        fputs("<p>BatchNormalization stored the mean and the deviation of every channel in training. The "
-              "distilled images are good where they lead to the same, which are the thick lines. Dots are "
-              "the median channel of a layer; bars hold the middle four fifths of its channels.</p>\n",
+        fputs(record->bn->n_estimated > 0
+                  ? "<p><strong>The network holds no BatchNormalization statistics: those expected here are "
+                    "estimates</strong>, measured on random images with edges and corrected for depth. "
+                  : "<p>BatchNormalization stored the mean and the deviation of every channel in training. ",
+              f);
+        fputs("The distilled images are good where they lead to the same, which are the thick lines. Dots "
+              "are the median channel of a layer; bars hold the middle four fifths of its channels.</p>\n",
               f);
         draw(f, record);
         put_table(f, record);

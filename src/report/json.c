@@ -58,14 +58,14 @@ static json_t *model_json(const zq_record *record) {
                                                  dimensions(&value->shape, graph->free_batch), "compared_by",
                                                  zq_output_rule_name(zq_output_rule_of(graph, o))));
     }
-    return json_pack("{s:o, s:I, s:i, s:i, s:o, s:o, s:o, s:{s:i, s:i, s:i, s:i}, s:f, s:i, s:{s:i, s:o}}",
-                     "file", text(record->model_path), "bytes", (json_int_t)graph->file_bytes, "opset",
-                     graph->opset, "ir_version", graph->ir_version, "producer", text(graph->producer),
-                     "inputs", inputs, "outputs", outputs, "batch_normalization", "nodes",
-                     record->bn->bn_total, "folded", record->bn->bn_folded, "kept_as_affine",
-                     record->bn->bn_affine, "of_these_absorbed", record->bn->bn_absorbed, "macs",
-                     record->summary.n_macs, "weighted_layers", record->layers->n, "copied", "nodes",
-                     zq_tail_nodes(graph->tail), "reason", text(zq_tail_reason(graph->tail)));
+    return json_pack(
+        "{s:o, s:I, s:i, s:i, s:o, s:o, s:o, s:{s:i, s:i, s:i, s:i, s:i}, s:f, s:i, s:{s:i, s:o}}", "file",
+        text(record->model_path), "bytes", (json_int_t)graph->file_bytes, "opset", graph->opset, "ir_version",
+        graph->ir_version, "producer", text(graph->producer), "inputs", inputs, "outputs", outputs,
+        "batch_normalization", "nodes", record->bn->bn_total, "folded", record->bn->bn_folded,
+        "kept_as_affine", record->bn->bn_affine, "of_these_absorbed", record->bn->bn_absorbed, "estimated",
+        record->bn->n_estimated, "macs", record->summary.n_macs, "weighted_layers", record->layers->n,
+        "copied", "nodes", zq_tail_nodes(graph->tail), "reason", text(zq_tail_reason(graph->tail)));
 }
 
 static int layer_of_node(const zq_layers *layers, int node) {

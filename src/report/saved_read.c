@@ -173,7 +173,7 @@ zq_status zq_saved_options(zq_saved *saved, zq_options *o, zq_error *err) {
     json_t *from;
     int cost, search, scheme, range;
     double activation_bits;
-    bool first_last;
+    bool first_last, estimate;
     ZQ_TRY(need_object(saved, saved->own, "options", &from, err));
     ZQ_TRY(need_name(saved, from, "cost", costs, &cost, err));
     ZQ_TRY(need_name(saved, from, "search", searches, &search, err));
@@ -185,6 +185,7 @@ zq_status zq_saved_options(zq_saved *saved, zq_options *o, zq_error *err) {
     ZQ_TRY(need_real(saved, from, "weight_clip", &o->weight_clip, err));
     ZQ_TRY(need_real(saved, from, "percentile", &o->percentile, err));
     ZQ_TRY(need_flag(saved, from, "keep_first_last", &first_last, err));
+    ZQ_TRY(need_flag(saved, from, "estimate_bn", &estimate, err));
     ZQ_TRY(read_names(saved, from, "keep", &saved->keep, &o->n_keep, err));
     ZQ_TRY(read_names(saved, from, "exclude", &saved->exclude, &o->n_exclude, err));
     o->seed = (uint64_t)json_integer_value(json_object_get(saved->root, "seed"));
@@ -196,6 +197,7 @@ zq_status zq_saved_options(zq_saved *saved, zq_options *o, zq_error *err) {
     o->weights = (zq_weight_scheme)scheme;
     o->activation_range = (zq_range_method)range;
     o->keep_first_last = first_last;
+    o->estimate_bn = estimate;
     return ZQ_OK;
 }
 

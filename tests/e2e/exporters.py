@@ -397,7 +397,12 @@ def folded_norm_on_noise(path):
     without_norm(path)
 
 
-@case(["--distill", "noise"])
+@case(["--estimate-bn", "--size", "w4"])
+def folded_norm_estimated(path):
+    without_norm(path)
+
+
+@case(["--estimate-bn"])
 def scale_and_shift(path):
     """Conv, Mul and Add with a number for each channel in place of BatchNormalization."""
     net = Network().conv(3)
