@@ -32,6 +32,7 @@ typedef struct solver {
     float *d_x;     /* owned */
     float *pixels;  /* the same as the network takes them, owned */
     zq_matching matching;
+    zq_labels labels;
     zq_plan *plan; /* of micro images, owned */
     int64_t group; /* images whose statistics are matched together, divides N */
     int64_t micro; /* divides group */
@@ -66,6 +67,7 @@ static zq_status evaluate(solver *solver, zq_matching_loss loss, bool gradient, 
     *loss_out = 0;
     for (int64_t first = 0; first < n_images; first += group) {
         double of_group;
+        solver->labels.first = first;
         ZQ_TRY(zq_matching_evaluate(&solver->matching, solver->plan, solver->micro, loss, group, size,
                                     solver->pixels + first * size,
                                     gradient ? solver->d_x + first * size : NULL, &of_group, err));
@@ -313,11 +315,16 @@ static zq_status prepare(solver *solver, zq_error *err) {
     solver->loss = zq_alloc((size_t)solver->n_steps, sizeof(double));
     if (solver->x == NULL || solver->d_x == NULL || solver->pixels == NULL || solver->loss == NULL)
         return zq_fail_memory(err);
-    return zq_matching_init(solver->graph, &solver->matching, err);
+    ZQ_TRY(zq_matching_init(solver->graph, &solver->matching, err));
+    zq_labels_init(solver->graph, o->seed, &solver->labels);
+    if (o->recipe == ZQ_DISTILL_FAST)
+        solver->matching.labels = &solver->labels;
+    return ZQ_OK;
 }
 
 static void solver_clear(solver *solver) {
     zq_matching_clear(&solver->matching);
+    zq_labels_clear(&solver->labels);
     zq_free(solver->x);
     zq_free(solver->d_x);
     zq_free(solver->pixels);

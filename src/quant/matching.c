@@ -44,7 +44,7 @@ zq_status zq_matching_init(const zq_graph *graph, zq_matching *matching_out, zq_
     for (int v = 0; v < graph->n_values; v++)
         n += is_target(graph, v);
     *matching_out = (zq_matching){.targets = zq_alloc((size_t)n, sizeof(zq_target)),
-                                  .seeds = zq_alloc((size_t)n, sizeof(zq_plan_seed))};
+                                  .seeds = zq_alloc((size_t)n + 1, sizeof(zq_plan_seed))};
     if (matching_out->targets == NULL || matching_out->seeds == NULL)
         status = zq_fail_memory(err);
     for (int v = 0; v < graph->n_values && status == ZQ_OK; v++) {
@@ -141,7 +141,11 @@ zq_status zq_matching_evaluate(zq_matching *matching, zq_plan *plan, int64_t pla
             zq_plan_set_input(plan, 0, pixels + b * batch_size);
             ZQ_TRY(zq_plan_forward(plan, err));
         }
-        ZQ_TRY(zq_plan_backward(plan, matching->n_targets, matching->seeds, d_pixels + b * batch_size, err));
+        int n_seeds = matching->n_targets;
+        if (matching->labels != NULL && matching->labels->value >= 0)
+            ZQ_TRY(zq_labels_seed(matching->labels, plan, n_images, b * plan_images,
+                                  &matching->seeds[n_seeds++], err));
+        ZQ_TRY(zq_plan_backward(plan, n_seeds, matching->seeds, d_pixels + b * batch_size, err));
     }
     return ZQ_OK;
 }

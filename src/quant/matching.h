@@ -11,6 +11,7 @@
 #define ZQ_QUANT_MATCHING_H
 
 #include "engine/plan.h"
+#include "quant/labels.h"
 #include "quant/match.h"
 
 typedef struct zq_target {
@@ -26,7 +27,8 @@ typedef struct zq_target {
 typedef struct zq_matching {
     int n_targets;       /* 0: the graph holds no statistics */
     zq_target *targets;  /* [n_targets], owned */
-    zq_plan_seed *seeds; /* [n_targets], owned */
+    zq_plan_seed *seeds; /* [n_targets + 1], the last one that of labels; owned */
+    zq_labels *labels;   /* borrowed; NULL: images have none */
 } zq_matching;
 
 typedef enum zq_matching_loss {
@@ -48,7 +50,7 @@ bool zq_matching_fits(const zq_matching *matching, const zq_plan *plan, int64_t 
 /* Loss over n_images images, a multiple of plan_images, that of the plan; the statistics are always those of
  * all images. pixels, d_pixels: plain, [n_images, C, H, W]; d_pixels NULL: no gradient. With several batches
  * each runs twice, since its gradient depends on the statistics of all. The plan needs gradient (a plan
- * without may fuse the values with statistics away). */
+ * without may fuse the values with statistics away). Labels join the gradient, not the loss. */
 zq_status zq_matching_evaluate(zq_matching *matching, zq_plan *plan, int64_t plan_images,
                                zq_matching_loss loss, int64_t n_images, int64_t image_size,
                                const float *pixels, float *d_pixels, double *loss_out, zq_error *err);
