@@ -124,8 +124,7 @@ static void bind(zq_plan *plan, const zq_arena_block *blocks) {
 /* What statistics sum in: sums of each image and channel. */
 static zq_status allocate_sums(zq_plan *plan, zq_error *err) {
     size_t most = 0;
-    const bool asked = plan->options.keep_values || plan->options.statistics;
-    for (int value = 0; value < plan->graph->n_values && asked; value++) {
+    for (int value = 0; value < plan->graph->n_values; value++) {
         const zq_slot *slot = &plan->slots[value];
         const size_t n = slot->data != NULL ? (size_t)slot->images * (size_t)slot->channels : 0;
         most = n > most ? n : most;

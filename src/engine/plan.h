@@ -38,11 +38,11 @@ void zq_plan_set_input(zq_plan *plan, int input, const float *data);
 zq_status zq_plan_forward(zq_plan *plan, zq_error *err);
 
 /* Called before each quantized node (a Conv or Gemm between DequantizeLinear and QuantizeLinear) with an
- * integer bias runs, when everything upstream has run. bias: [output channels] integers in units of source
- * scale times weight scale; may be changed, for good. */
+ * integer bias runs, when everything upstream has run; the integers that it takes can be read. bias: [output
+ * channels] integers in units of source scale times weight scale; may be changed, for good. */
 typedef void (*zq_bias_hook)(void *user, zq_plan *plan, int node, float *bias);
 
-/* Runs everything, calling hook on the way. Needs keep_values. */
+/* Runs everything, calling hook on the way. */
 zq_status zq_plan_forward_hooked(zq_plan *plan, zq_bias_hook hook, void *user, zq_error *err);
 
 /* What is done on the way through a forward pass. before: everything upstream of the node has run, and the
@@ -111,8 +111,9 @@ void zq_plan_read(zq_plan *plan, int value, float *dst);
 const float *zq_plan_peek(const zq_plan *plan, int value, size_t *n_out);
 
 /* Mean and (biased) variance of each channel (axis 1) of a value over images and positions, in float from
- * double sums. mean, variance: [C]. Needs keep_values; NaN for values that the engine fused away. Values that
- * carry stats are never fused away in a plan with gradient; without, a Relu behind them may be. */
+ * double sums. mean, variance: [C]. Needs keep_values, or a visitor or hook while the value lives; NaN for
+ * values that the engine fused away. Values that carry stats are never fused away in a plan with gradient;
+ * without, a Relu behind them may be. */
 void zq_plan_statistics(zq_plan *plan, int value, float *mean, float *variance);
 
 /* The same for each image: mean, variance: [n_images, C]. */

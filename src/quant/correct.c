@@ -15,11 +15,12 @@ typedef struct correction {
     zq_graph *graph, *quantized, *corrected;
     const zq_layers *layers;
     const zq_weights *weights;
-    zq_plan *fp32;
-    float *w;                        /* weights of the layer, output channel first; room for the largest */
-    float *mean, *mean_q, *variance; /* of input channels; room for the most */
-    double *coverage;                /* of window cells; room for the most */
-    int *n_seen;                     /* [layers->n] nodes of the layer that have run */
+    bool *weighted;           /* [graph->n_nodes] whether it is a node of a layer */
+    float **mean;             /* [graph->n_nodes] of the input's channels in FP32; NULL: not seen */
+    float *w;                 /* weights of the layer, output channel first; room for the largest */
+    float *mean_q, *variance; /* of input channels; room for the most */
+    double *coverage;         /* of window cells; room for the most */
+    int *n_seen;              /* [layers->n] nodes of the layer that have run */
 } correction;
 
 static int layer_of_weight(const correction *c, const char *weight_name) {
@@ -65,15 +66,15 @@ static int find_integers(const zq_graph *quantized, int value, double *scale, do
 }
 
 /* Expected output of the quantized layer less that of the FP32 one, for output channel o. */
-static double expected_error(const correction *c, const zq_weights *weights, int64_t groups, int64_t n_cells,
-                             int64_t o) {
+static double expected_error(const correction *c, const float *mean, const zq_weights *weights,
+                             int64_t groups, int64_t n_cells, int64_t o) {
     const int64_t n_in = weights->per_channel / n_cells, first = o / (weights->n_channels / groups) * n_in;
     double error = 0;
     for (int64_t i = 0; i < n_in; i++)
         for (int64_t cell = 0; cell < n_cells; cell++) {
             const int64_t at = o * weights->per_channel + i * n_cells + cell;
             const double w_q = (double)(weights->q[at] - weights->zero_point[o]) * weights->scale[o];
-            error += c->coverage[cell] * (w_q * c->mean_q[first + i] - (double)c->w[at] * c->mean[first + i]);
+            error += c->coverage[cell] * (w_q * c->mean_q[first + i] - (double)c->w[at] * mean[first + i]);
         }
     return error;
 }
@@ -85,6 +86,23 @@ static void store_bias(const correction *c, const zq_node *node, const float *bi
         ((zq_real *)constant->data)[o] = (zq_real)(bias[o] * source_scale * weights->scale[o]);
 }
 
+static int64_t input_channels(const correction *c, const zq_node *node) {
+    const zq_shape *src = &c->graph->values[node->inputs[0]].shape;
+    return src->dims[src->rank > 1 ? 1 : 0];
+}
+
+static zq_status take_mean(void *user, zq_plan *plan, int at, zq_error *err) {
+    correction *c = user;
+    const zq_node *node = &c->graph->nodes[at];
+    if (!c->weighted[at])
+        return ZQ_OK;
+    c->mean[at] = zq_alloc_raw((size_t)input_channels(c, node), sizeof *c->mean[at]);
+    if (c->mean[at] == NULL)
+        return zq_fail_memory(err);
+    zq_plan_statistics(plan, node->inputs[0], c->mean[at], c->variance);
+    return ZQ_OK;
+}
+
 static void correct_node(void *user, zq_plan *plan, int quantized_node, float *bias) {
     correction *c = user;
     const zq_node *node_q = &c->quantized->nodes[quantized_node];
@@ -92,23 +110,24 @@ static void correct_node(void *user, zq_plan *plan, int quantized_node, float *b
     if (i < 0 || c->n_seen[i] >= c->layers->items[i].n_nodes)
         return;
     const zq_layer *layer = &c->layers->items[i];
-    const zq_node *node = &c->corrected->nodes[layer->nodes[c->n_seen[i]++]];
+    const int at = layer->nodes[c->n_seen[i]++];
+    const zq_node *node = &c->corrected->nodes[at];
     const zq_weights *weights = &c->weights[i];
-    const zq_shape *src = &c->graph->values[node->inputs[0]].shape;
-    const int64_t n_channels = src->dims[src->rank > 1 ? 1 : 0];
+    const int64_t n_channels = input_channels(c, node);
     double scale, zero_point;
+    if (c->mean[at] == NULL)
+        return;
     const int integers = find_integers(c->quantized, node_q->inputs[0], &scale, &zero_point);
     zq_plan_statistics(plan, integers, c->mean_q, c->variance);
     for (int64_t k = 0; k < n_channels; k++)
         c->mean_q[k] = (float)(((double)c->mean_q[k] - zero_point) * scale);
-    zq_plan_statistics(c->fp32, node->inputs[0], c->mean, c->variance);
     zq_layer_load(c->graph, layer, c->w);
     const zq_shape *w_shape = &c->graph->values[layer->weight].shape;
     const int64_t n_cells = w_shape->rank > 2 ? weights->per_channel / w_shape->dims[1] : 1;
     const int64_t groups = find_coverage(c, node, n_cells);
     for (int64_t o = 0; o < weights->n_channels; o++)
-        bias[o] -=
-            (float)nearbyint(expected_error(c, weights, groups, n_cells, o) / (scale * weights->scale[o]));
+        bias[o] -= (float)nearbyint(expected_error(c, c->mean[at], weights, groups, n_cells, o) /
+                                    (scale * weights->scale[o]));
     store_bias(c, node, bias, scale, weights);
 }
 
@@ -125,27 +144,39 @@ static zq_status make_room(correction *c, zq_error *err) {
             n_channels = (size_t)c->graph->values[v].shape.dims[1];
     c->w = zq_alloc_raw(n_w, sizeof *c->w);
     c->coverage = zq_alloc_raw(n_w, sizeof *c->coverage);
-    c->mean = zq_alloc_raw(n_channels, sizeof *c->mean);
+    c->mean = zq_alloc((size_t)c->graph->n_nodes, sizeof *c->mean);
+    c->weighted = zq_alloc((size_t)c->graph->n_nodes, sizeof *c->weighted);
     c->mean_q = zq_alloc_raw(n_channels, sizeof *c->mean_q);
     c->variance = zq_alloc_raw(n_channels, sizeof *c->variance);
     c->n_seen = zq_alloc((size_t)c->layers->n, sizeof *c->n_seen);
-    const bool made = c->w != NULL && c->coverage != NULL && c->mean != NULL && c->mean_q != NULL &&
-                      c->variance != NULL && c->n_seen != NULL;
-    return made ? ZQ_OK : zq_fail_memory(err);
+    const bool made = c->w != NULL && c->coverage != NULL && c->mean != NULL && c->weighted != NULL &&
+                      c->mean_q != NULL && c->variance != NULL && c->n_seen != NULL;
+    if (!made)
+        return zq_fail_memory(err);
+    for (int i = 0; i < c->layers->n; i++)
+        for (int k = 0; k < c->layers->items[i].n_nodes; k++)
+            c->weighted[c->layers->items[i].nodes[k]] = true;
+    return ZQ_OK;
 }
 
+/* One network after the other: what a layer's input means is all that is wanted of the first. */
 static zq_status correct(correction *c, const zq_images *images, zq_error *err) {
-    const zq_plan_options options = {.n_images = images->shape.dims[0], .keep_values = true};
-    zq_plan *quantized = NULL;
+    const zq_plan_options options = {.n_images = images->shape.dims[0]};
+    const zq_plan_visitor visitor = {.before = take_mean, .user = c};
+    zq_plan *plan = NULL;
     ZQ_TRY(make_room(c, err));
     ZQ_TRY(zq_layers_own_biases(c->corrected, c->layers, err));
-    ZQ_TRY(zq_plan_new(c->graph, &options, &c->fp32, err));
-    zq_plan_set_input(c->fp32, 0, images->data);
-    ZQ_TRY(zq_plan_forward(c->fp32, err));
-    ZQ_TRY(zq_plan_new(c->quantized, &options, &quantized, err));
-    zq_plan_set_input(quantized, 0, images->data);
-    const zq_status status = zq_plan_forward_hooked(quantized, correct_node, c, err);
-    zq_plan_drop(quantized);
+    ZQ_TRY(zq_plan_new(c->graph, &options, &plan, err));
+    zq_plan_set_input(plan, 0, images->data);
+    zq_status status = zq_plan_forward_visited(plan, &visitor, err);
+    zq_plan_drop(plan);
+    if (status == ZQ_OK)
+        status = zq_plan_new(c->quantized, &options, &plan, err);
+    if (status != ZQ_OK)
+        return status;
+    zq_plan_set_input(plan, 0, images->data);
+    status = zq_plan_forward_hooked(plan, correct_node, c, err);
+    zq_plan_drop(plan);
     return status;
 }
 
@@ -155,10 +186,12 @@ zq_status zq_correct_biases(zq_graph *graph, const zq_layers *layers, const zq_w
     correction c = {.graph = graph, .quantized = quantized, .layers = layers, .weights = weights};
     c.corrected = zq_graph_copy(graph);
     const zq_status status = c.corrected == NULL ? zq_fail_memory(err) : correct(&c, images, err);
-    zq_plan_drop(c.fp32);
+    for (int n = 0; c.mean != NULL && n < graph->n_nodes; n++)
+        zq_free(c.mean[n]);
+    zq_free(c.mean);
+    zq_free(c.weighted);
     zq_free(c.w);
     zq_free(c.coverage);
-    zq_free(c.mean);
     zq_free(c.mean_q);
     zq_free(c.variance);
     zq_free(c.n_seen);
