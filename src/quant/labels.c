@@ -61,9 +61,8 @@ zq_status zq_labels_seed(zq_labels *labels, zq_plan *plan, int64_t n_images, int
     for (int64_t i = 0; i < count / n; i++) {
         const uint64_t number = (uint64_t)(labels->first + first + i);
         const int64_t label = (int64_t)(zq_random_bits(labels->seed, number) % (uint64_t)n);
-        (labels->probability ? differentiate_probabilities
-                             : differentiate_logits)(n, label, label_weight / (double)n_images,
-                                                     labels->gradient + i * n);
+        (labels->probability ? differentiate_probabilities : differentiate_logits)(
+            n, label, label_weight / (double)n_images, labels->gradient + i * n);
     }
     *seed_out = (zq_plan_seed){.value = labels->value, .dense = labels->gradient};
     return ZQ_OK;

@@ -9,8 +9,8 @@
 #include "engine/plan.h"
 
 typedef struct zq_labels {
-    int value;         /* the output that holds classes; -1: the network has none */
-    bool probability;  /* it's behind a softmax */
+    int value;        /* the output that holds classes; -1: the network has none */
+    bool probability; /* it's behind a softmax */
     int64_t n_classes;
     uint64_t seed;
     int64_t first;     /* number of the first of the images that are evaluated, among all */
