@@ -20,8 +20,8 @@ struct zq_saved {
 /* ---- one value */
 
 zq_status zq_saved_refuse(const zq_saved *saved, const char *what, zq_error *err) {
-    return zq_fail(err, ZQ_ERR_FORMAT, "%.200s: %s; make it again with 'zeroq pareto %.200s --json %.200s'",
-                   saved->path, what, saved->model_path, saved->path);
+    return zq_fail(err, ZQ_ERR_FORMAT, "%.200s: %s; make a frontier with 'zeroq pareto %.200s --json FILE'",
+                   saved->path, what, saved->model_path);
 }
 
 static zq_status refuse_key(const zq_saved *saved, const char *key, const char *expected, zq_error *err) {
@@ -117,8 +117,8 @@ static zq_status load(zq_saved *saved, zq_error *err) {
         return ZQ_OK;
     return zq_fail(err, ZQ_ERR_UNSUPPORTED,
                    "%.200s: is a frontier of version %g, but this zeroq reads version %d; make it again with "
-                   "'zeroq pareto %.200s --json %.200s'",
-                   saved->path, version, ZQ_SAVED_VERSION, saved->model_path, saved->path);
+                   "'zeroq pareto %.200s --json FILE'",
+                   saved->path, version, ZQ_SAVED_VERSION, saved->model_path);
 }
 
 zq_status zq_saved_open(const char *path, const char *model_path, zq_saved **saved_out, zq_error *err) {

@@ -5,4 +5,6 @@ zeroq quantize tiny.onnx -o out.onnx
 echo "-> $?"
 zeroq distill tiny.onnx -o out.npy
 echo "-> $?"
+zeroq pareto tiny.onnx --distill noise -q --json out.json
+echo "-> $?"
 ls | grep out || echo 'no out file'

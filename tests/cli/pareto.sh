@@ -14,11 +14,14 @@ sed 's/"saved":{"version":1/"saved":{"version":2/' f.json > new.json
 sed 's/"pixels"/"pictures"/' f.json > missing.json
 head -c 1000 f.json > half.json
 zeroq quantize tiny.onnx -o c.onnx -q --json report.json && rm c.onnx
-for file in other.json new.json missing.json half.json report.json none.json; do
+for file in other.json new.json missing.json half.json report.json tiny.onnx none.json; do
     refused $quantize --from $file
 done
 refused $quantize --from f.json --bits 4,8
 refused quantize tiny.onnx -o out.onnx --from f.json --size 1KB
+refused quantize tiny.onnx -o out.onnx --size 1%
+refused pareto tiny.onnx --json out.json --keep cnov1=8
+refused pareto tiny.onnx --json out.json --exclude conv
 refused pareto tiny.onnx --json f.json --csv f.json
 refused pareto tiny.onnx --csv nowhere/f.csv
 refused pareto tiny.onnx --csv /dev/full
