@@ -58,9 +58,9 @@ static void draw_limit(const zq_panel *panel, const zq_record *record) {
         return;
     zq_svg_stem(panel, limit, panel->y.lo, panel->y.hi, "limit");
     const double x = zq_svg_x(panel, limit);
-    const bool at_right = x > 50; /* there the line leaves room above, else below */
+    const bool at_right = x > 50;
     fprintf(panel->f, "<text class='label muted' x='%.2f%%' y='%d' dx='%d' text-anchor='%s'>limit, --size ",
-            x, at_right ? TOP + 4 : HEIGHT - BOTTOM - 8, at_right ? -6 : 6, at_right ? "end" : "start");
+            x, TOP - 4, at_right ? -6 : 6, at_right ? "end" : "start"); /* above all that is drawn */
     zq_markup_name(panel->f, record->options->size);
     fputs("</text>\n", panel->f);
 }
@@ -115,7 +115,7 @@ static void draw_uniform(const zq_panel *panel, const zq_record *record, int k) 
     zq_svg_dot(panel, (double)uniform.cost, uniform.sensitivity, 5, "uniform");
     fprintf(panel->f,
             "<text class='label' x='%.2f%%' y='%.1f' dx='4' text-anchor='%s'>%d bits everywhere</text>", x,
-            at_end ? y + 20 : y - 9, at_end ? "end" : "start", uniform.bits);
+            at_end ? y + 17 : y - 9, at_end ? "end" : "start", uniform.bits);
     zq_svg_tip_begin(panel);
     fprintf(panel->f, "%d bits everywhere\n", uniform.bits);
     put_size(panel, record, (double)uniform.bytes);

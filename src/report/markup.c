@@ -128,7 +128,7 @@ bool zq_markup_read_base64(const char *text, size_t n_text, size_t n, uint8_t *o
     return true;
 }
 
-/* Three digits, without an exponent: 0.01 <= x < 1000 (about). */
+/* Three digits, below 0.01 fewer, without an exponent: 0.001 <= x < 1000 (about). */
 static int three_digits(double x, char buffer[ZQ_NUMBER]) {
     const int decimals = x >= 99.95 ? 0 : x >= 9.995 ? 1 : x >= 0.9995 ? 2 : x >= 0.09995 ? 3 : 4;
     return snprintf(buffer, ZQ_NUMBER, "%.*f", decimals, x);
@@ -142,7 +142,7 @@ char *zq_markup_number(double x, char buffer[ZQ_NUMBER]) {
         snprintf(buffer, ZQ_NUMBER, "infinite");
     else if (size == 0)
         snprintf(buffer, ZQ_NUMBER, "0");
-    else if (size >= 0.00995 && size < 1e5) {
+    else if (size >= 0.000995 && size < 1e5) {
         buffer[0] = '-';
         three_digits(size, buffer + (x < 0));
     } else {

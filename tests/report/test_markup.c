@@ -108,6 +108,8 @@ static void test_numbers(void **state) {
     assert_string_equal(zq_markup_number(-20.339, text), "-20.3");
     assert_string_equal(zq_markup_number(99.96, text), "100");
     assert_string_equal(zq_markup_number(0.0693674, text), "0.0694");
+    assert_string_equal(zq_markup_number(0.0062, text), "0.0062");
+    assert_string_equal(zq_markup_number(0.000994, text), "9.9e-4");
     assert_string_equal(zq_markup_number(4.4037e-5, text), "4.4e-5");
     assert_string_equal(zq_markup_number(-9.99e-5, text), "-1.0e-4");
     assert_string_equal(zq_markup_number(1.5e300, text), "1.5e300");
