@@ -27,10 +27,10 @@ typedef struct solver {
     zq_graph *graph;
     const zq_box *box;
     const zq_distill_options *options;
-    zq_shape shape; /* of x, d_x: [N, C, H, W] */
+    zq_shape shape; /* of x: [N, C, H, W] */
     float *x;       /* pixels in units of the box, (pixel - mean) / std; owned */
-    float *d_x;     /* owned */
-    float *pixels;  /* the same as the network takes them, owned */
+    float *d_x;     /* its gradient, for one group; owned */
+    float *pixels;  /* of a group, as the network takes them; owned */
     zq_matching matching;
     zq_labels labels;
     zq_plan *plan; /* of micro images, owned */
@@ -46,36 +46,29 @@ static int64_t image_size(const solver *solver) {
     return zq_shape_count(&solver->shape) / solver->shape.dims[0];
 }
 
-/* Pixels as the network takes them. */
-static void to_pixels(const solver *solver) {
+/* Pixels of n images as the network takes them. dst may be their x. */
+static void to_pixels(const solver *solver, int64_t first, int64_t n, float *dst) {
     const int64_t n_channels = solver->shape.dims[1], area = solver->shape.dims[2] * solver->shape.dims[3];
+    const float *const x = solver->x + first * image_size(solver);
 #pragma omp parallel for
-    for (int64_t plane = 0; plane < solver->shape.dims[0] * n_channels; plane++) {
+    for (int64_t plane = 0; plane < n * n_channels; plane++) {
         const float mean = solver->box->mean[plane % n_channels], std = solver->box->std[plane % n_channels];
         for (int64_t i = plane * area; i < (plane + 1) * area; i++)
-            solver->pixels[i] = mean + std * solver->x[i];
+            dst[i] = mean + std * x[i];
     }
 }
 
-/* The loss of all images together; or, with the gradient in d_x, that of each group in the mean. */
-static zq_status evaluate(solver *solver, zq_matching_loss loss, bool gradient, double *loss_out,
+/* The loss of the group that begins with image first, and its gradient in d_x. */
+static zq_status evaluate(solver *solver, zq_matching_loss loss, int64_t first, double *loss_out,
                           zq_error *err) {
-    const int64_t n_images = solver->shape.dims[0], n_channels = solver->shape.dims[1];
-    const int64_t area = solver->shape.dims[2] * solver->shape.dims[3], size = image_size(solver);
-    const int64_t group = gradient ? solver->group : n_images;
-    to_pixels(solver);
-    *loss_out = 0;
-    for (int64_t first = 0; first < n_images; first += group) {
-        double of_group;
-        solver->labels.first = first;
-        ZQ_TRY(zq_matching_evaluate(&solver->matching, solver->plan, solver->micro, loss, group, size,
-                                    solver->pixels + first * size,
-                                    gradient ? solver->d_x + first * size : NULL, &of_group, err));
-        *loss_out += of_group * (double)group / (double)n_images;
-    }
+    const int64_t n_channels = solver->shape.dims[1], area = solver->shape.dims[2] * solver->shape.dims[3];
+    to_pixels(solver, first, solver->group, solver->pixels);
+    solver->labels.first = first;
+    ZQ_TRY(zq_matching_evaluate(&solver->matching, solver->plan, solver->micro, loss, solver->group,
+                                image_size(solver), solver->pixels, solver->d_x, loss_out, err));
 #pragma omp parallel for
-    for (int64_t plane = 0; plane < n_images * n_channels; plane++)
-        for (int64_t i = plane * area; i < (plane + 1) * area && gradient; i++)
+    for (int64_t plane = 0; plane < solver->group * n_channels; plane++)
+        for (int64_t i = plane * area; i < (plane + 1) * area; i++)
             solver->d_x[i] *= solver->box->std[plane % n_channels];
     return ZQ_OK;
 }
@@ -106,16 +99,17 @@ static double add_input_term(solver *solver) {
     return loss;
 }
 
-static void clamp_to_box(solver *solver) {
+static void clamp_to_box(solver *solver, int64_t first, int64_t n) {
     const int64_t n_channels = solver->shape.dims[1], area = solver->shape.dims[2] * solver->shape.dims[3];
     const zq_box *box = solver->box;
+    float *const x = solver->x + first * image_size(solver);
 #pragma omp parallel for
-    for (int64_t plane = 0; plane < solver->shape.dims[0] * n_channels; plane++) {
+    for (int64_t plane = 0; plane < n * n_channels; plane++) {
         const int64_t c = plane % n_channels;
         const float lo = (box->lo[c] - box->mean[c]) / box->std[c];
         const float hi = (box->hi[c] - box->mean[c]) / box->std[c];
         for (int64_t i = 0; i < area; i++)
-            solver->x[plane * area + i] = fminf(fmaxf(solver->x[plane * area + i], lo), hi);
+            x[plane * area + i] = fminf(fmaxf(x[plane * area + i], lo), hi);
     }
 }
 
@@ -146,7 +140,7 @@ static zq_status plan_for(solver *solver, int64_t height, int64_t width, zq_erro
     }
 }
 
-/* Sets the size of the images; x and d_x are room for the full size. */
+/* Sets the size of the images; all buffers are room for the full size. */
 static void set_size(solver *solver, int64_t height, int64_t width) {
     solver->shape.dims[2] = height;
     solver->shape.dims[3] = width;
@@ -154,37 +148,50 @@ static void set_size(solver *solver, int64_t height, int64_t width) {
 
 /* ---- recipes */
 
-static zq_status report(solver *solver, zq_error *err) {
+static zq_status report(const solver *solver, int done, zq_error *err) {
     const zq_distill_options *o = solver->options;
-    if (o->callback != NULL && o->callback(o->user, solver->step, solver->n_steps) != 0)
-        return zq_fail(err, ZQ_ERR_CANCELLED, "cancelled after %d of %d distillation steps", solver->step,
+    const int n_groups = (int)(solver->shape.dims[0] / solver->group);
+    if (o->callback != NULL && o->callback(o->user, done, solver->n_steps * n_groups) != 0)
+        return zq_fail(err, ZQ_ERR_CANCELLED, "cancelled after %d of %d distillation steps", done / n_groups,
                        solver->n_steps);
     return ZQ_OK;
 }
 
-/* n steps of ZQ_DISTILL_FAST at the current size, at rates that fall to 0. */
-static zq_status descend_fast(solver *solver, int n, double rate, zq_error *err) {
+/* n steps of one group, as below. */
+static zq_status descend_group(solver *solver, int64_t first, int n, double rate, zq_error *err) {
+    const int64_t n_groups = solver->shape.dims[0] / solver->group;
+    float *const x = solver->x + first * image_size(solver);
     zq_adam adam;
-    ZQ_TRY(zq_adam_init((size_t)zq_shape_count(&solver->shape), 1e-8, &adam, err));
+    ZQ_TRY(zq_adam_init((size_t)(solver->group * image_size(solver)), 1e-8, &adam, err));
     zq_status status = ZQ_OK;
     for (int i = 0; status == ZQ_OK && i < n; i++) {
-        status = evaluate(solver, ZQ_MATCH_RELATIVE, true, &solver->loss[solver->step], err);
+        double loss;
+        status = evaluate(solver, ZQ_MATCH_RELATIVE, first, &loss, err);
         if (status != ZQ_OK)
             break;
-        zq_adam_step(&adam, zq_cosine_rate(rate, i, n), solver->d_x, solver->x);
-        clamp_to_box(solver);
-        solver->step++;
-        status = report(solver, err);
+        solver->loss[solver->step + i] += loss / (double)n_groups;
+        zq_adam_step(&adam, zq_cosine_rate(rate, i, n), solver->d_x, x);
+        clamp_to_box(solver, first, solver->group);
+        status = report(solver, (int)(solver->step * n_groups + first / solver->group * n + i + 1), err);
     }
     zq_adam_clear(&adam);
     return status;
+}
+
+/* n steps of ZQ_DISTILL_FAST at the current size, at rates that fall to 0: one group after the other, since
+ * none knows of another. */
+static zq_status descend_fast(solver *solver, int n, double rate, zq_error *err) {
+    for (int64_t first = 0; first < solver->shape.dims[0]; first += solver->group)
+        ZQ_TRY(descend_group(solver, first, n, rate, err));
+    solver->step += n;
+    return ZQ_OK;
 }
 
 /* Photo-like noise inside the box. */
 static void start(solver *solver) {
     memset(solver->x, 0, (size_t)zq_shape_count(&solver->shape) * sizeof(float));
     zq_noise_add_photo(solver->options->seed, &solver->shape, 0, 1, solver->x);
-    clamp_to_box(solver);
+    clamp_to_box(solver, 0, solver->shape.dims[0]);
 }
 
 /* Pixel at (y, x) between the pixels of a plane, whose border goes on outside. */
@@ -197,10 +204,13 @@ static float sample(const float *plane, int64_t height, int64_t width, double y,
 }
 
 /* The images at another size, with straight lines between pixel centres. */
-static void resize(solver *solver, int64_t height, int64_t width) {
+static zq_status resize(solver *solver, int64_t height, int64_t width, zq_error *err) {
     const int64_t from_height = solver->shape.dims[2], from_width = solver->shape.dims[3];
     const int64_t n_planes = solver->shape.dims[0] * solver->shape.dims[1];
-    float *const src = solver->x, *const dst = solver->d_x; /* d_x is free between two steps */
+    float *const src = solver->x;
+    float *const dst = zq_alloc_raw((size_t)(n_planes * height * width), sizeof *dst);
+    if (dst == NULL)
+        return zq_fail_memory(err);
 #pragma omp parallel for
     for (int64_t plane = 0; plane < n_planes; plane++)
         for (int64_t i = 0; i < height; i++)
@@ -210,9 +220,10 @@ static void resize(solver *solver, int64_t height, int64_t width) {
                 dst[(plane * height + i) * width + j] =
                     sample(src + plane * from_height * from_width, from_height, from_width, y, x);
             }
+    zq_free(src);
     solver->x = dst;
-    solver->d_x = src;
     set_size(solver, height, width);
+    return ZQ_OK;
 }
 
 /* Large images: three of four steps at half size, which cost a quarter; then the finest octave, which only
@@ -228,10 +239,10 @@ static zq_status distill_fast(solver *solver, zq_error *err) {
     start(solver);
     if (small_first) {
         ZQ_TRY(descend_fast(solver, solver->n_steps * 3 / 4, 0.1, err));
-        resize(solver, height, width);
+        ZQ_TRY(resize(solver, height, width, err));
         zq_noise_add_photo(zq_random_seed(solver->options->seed, "detail"), &solver->shape, 1, 0.04,
                            solver->x);
-        clamp_to_box(solver);
+        clamp_to_box(solver, 0, solver->shape.dims[0]);
     }
     ZQ_TRY(plan_for(solver, height, width, err));
     return descend_fast(solver, solver->n_steps - solver->step, small_first ? 0.06 : 0.1, err);
@@ -246,13 +257,13 @@ static zq_status distill_paper(solver *solver, zq_error *err) {
     zq_status status = ZQ_OK;
     while (solver->step < solver->n_steps) {
         double *loss = &solver->loss[solver->step];
-        if ((status = evaluate(solver, ZQ_MATCH_ABSOLUTE, true, loss, err)) != ZQ_OK)
+        if ((status = evaluate(solver, ZQ_MATCH_ABSOLUTE, 0, loss, err)) != ZQ_OK)
             break;
         *loss += add_input_term(solver);
         zq_adam_step(&adam, plateau.rate, solver->d_x, solver->x);
         zq_plateau_update(&plateau, *loss);
         solver->step++;
-        if ((status = report(solver, err)) != ZQ_OK)
+        if ((status = report(solver, solver->step, err)) != ZQ_OK)
             break;
     }
     zq_adam_clear(&adam);
@@ -309,9 +320,10 @@ static zq_status prepare(solver *solver, zq_error *err) {
     const int64_t count = zq_shape_count(&solver->shape);
     if (count < 0)
         return zq_fail_memory(err);
+    const size_t of_group = (size_t)(count / n_images * solver->group);
     solver->x = zq_alloc_raw((size_t)count, sizeof(float));
-    solver->d_x = zq_alloc_raw((size_t)count, sizeof(float));
-    solver->pixels = zq_alloc_raw((size_t)count, sizeof(float));
+    solver->d_x = zq_alloc_raw(of_group, sizeof(float));
+    solver->pixels = zq_alloc_raw(of_group, sizeof(float));
     solver->loss = zq_alloc((size_t)solver->n_steps, sizeof(double));
     if (solver->x == NULL || solver->d_x == NULL || solver->pixels == NULL || solver->loss == NULL)
         return zq_fail_memory(err);
@@ -345,7 +357,8 @@ static zq_status make_images(solver *solver, zq_error *err) {
     return zq_fail(err, ZQ_ERR_USAGE, "unknown recipe %d", (int)solver->options->recipe);
 }
 
-/* The normalised residual of the finished images, in all and by value; 0 where no statistics are known. */
+/* The normalised residual of the finished images, whose x are pixels by now, in all and by value; 0 where no
+ * statistics are known. */
 static zq_status measure_residual(solver *solver, zq_images *images, zq_error *err) {
     const zq_matching *matching = &solver->matching;
     images->residual = 0;
@@ -353,7 +366,9 @@ static zq_status measure_residual(solver *solver, zq_images *images, zq_error *e
         return ZQ_OK;
     if (solver->plan == NULL)
         ZQ_TRY(plan_for(solver, solver->shape.dims[2], solver->shape.dims[3], err));
-    ZQ_TRY(evaluate(solver, ZQ_MATCH_RELATIVE, false, &images->residual, err));
+    ZQ_TRY(zq_matching_evaluate(&solver->matching, solver->plan, solver->micro, ZQ_MATCH_RELATIVE,
+                                solver->shape.dims[0], image_size(solver), solver->x, NULL, &images->residual,
+                                err));
     images->matches = zq_alloc((size_t)matching->n_targets, sizeof *images->matches);
     if (images->matches == NULL)
         return zq_fail_memory(err);
@@ -381,16 +396,17 @@ zq_status zq_distill(zq_graph *graph, const zq_box *box, const zq_distill_option
                     graph->file == NULL ? "the model" : graph->file);
     if (status == ZQ_OK)
         status = make_images(&solver, err);
-    if (status == ZQ_OK)
-        status = measure_residual(&solver, images_out, err);
     if (status == ZQ_OK) {
-        to_pixels(&solver);
+        to_pixels(&solver, 0, solver.shape.dims[0], solver.x);
+        status = measure_residual(&solver, images_out, err);
+    }
+    if (status == ZQ_OK) {
         images_out->shape = solver.shape;
-        images_out->data = solver.pixels;
+        images_out->data = solver.x;
         images_out->loss = solver.loss;
         images_out->n_steps = solver.n_steps;
         images_out->source = recipe_names[options->recipe];
-        solver.pixels = NULL;
+        solver.x = NULL;
         solver.loss = NULL;
     } else
         zq_images_clear(images_out);
