@@ -21,10 +21,11 @@ static zq_images slice(const zq_images *images, int64_t first, int64_t n) {
 static zq_share share_images(const zq_images *images, int64_t batch) {
     const int64_t n = images->shape.dims[0], quarter = n / batch / 4 * batch;
     if (quarter == 0)
-        return (zq_share){*images, *images, *images};
+        return (zq_share){*images, *images, *images, *images};
     return (zq_share){.search = slice(images, 0, n - 2 * quarter),
                       .choose = slice(images, n - 2 * quarter, quarter),
-                      .judge = slice(images, n - quarter, quarter)};
+                      .judge = slice(images, n - quarter, quarter),
+                      .improve = slice(images, 0, n - quarter)};
 }
 
 static zq_status calibrate(zq_job *job) {
@@ -44,10 +45,10 @@ static zq_status calibrate(zq_job *job) {
 
 static zq_status round_weights(zq_job *job, const zq_images *images) {
     const zq_weight_spec spec = zq_job_weight_spec(job, ZQ_WEIGHT_MSE);
+    const zq_rounder rounder = zq_job_rounder(job, &spec);
     ZQ_TRY(zq_job_begin_stage(job, "round"));
-    ZQ_TRY(zq_rounding_new(&job->standard, job->graph, &job->layers, job->activations, images, &spec,
-                           job->rules.n_widths, job->rules.widths, zq_job_on_step, job, &job->rounding,
-                           &job->error));
+    ZQ_TRY(zq_rounding_new(&rounder, images, job->rules.n_widths, job->rules.widths, zq_job_on_step, job,
+                           &job->rounding, &job->error));
     return zq_job_end_stage(job);
 }
 
@@ -69,13 +70,6 @@ zq_status zq_job_find_frontier(zq_job *job) {
     ZQ_TRY(round_weights(job, &images.search));
     ZQ_TRY(measure_sensitivity(job, &images.choose));
     return zq_job_search(job, &images.choose);
-}
-
-/* Where all fits with 8 bits nothing is searched, so its images help to choose: at small damage few tell
- * little. */
-static zq_images all_but(const zq_images *images, const zq_images *judge) {
-    const int64_t n = images->shape.dims[0] - judge->shape.dims[0];
-    return n > 0 ? slice(images, 0, n) : *judge;
 }
 
 static zq_status write_model(zq_job *job, const char *path) {
@@ -109,7 +103,7 @@ static zq_status quantize(zq_job *job, const char *path, int *bits) {
         ZQ_TRY(zq_job_find_frontier(job));
         ZQ_TRY(zq_job_find_smallest(job, bits, &images));
     } else if (zq_job_fits_at_8(job, bits)) {
-        images.choose = all_but(&job->images, &images.judge);
+        images.choose = images.improve; /* nothing is searched, and at small damage few tell little */
         ZQ_TRY(zq_job_add_at_8(job, bits));
         ZQ_TRY(zq_job_judge(job, &images));
     } else {

@@ -11,11 +11,14 @@
 
 enum { ZQ_MAX_CANDIDATES = 6 };
 
-/* Images have three uses, and none serves two: what searches may overfit to them. */
+/* Images have three uses, and what one finds is judged by images that it hasn't seen, since whatever is
+ * searched may overfit to them. Once the widths are chosen, all but the last serve to make the most of them.
+ */
 typedef struct zq_share {
-    zq_images search; /* sensitivities */
-    zq_images choose; /* between candidates */
-    zq_images judge;  /* the predicted damage that is printed */
+    zq_images search;  /* weights rounded at every width */
+    zq_images choose;  /* sensitivities, and between candidates */
+    zq_images judge;   /* the predicted damage that is printed */
+    zq_images improve; /* weights of the chosen widths, biases: search and choose together */
 } zq_share;
 
 struct zq_job {
@@ -31,10 +34,10 @@ struct zq_job {
     zq_placement *placements;
     zq_box box;
     zq_images images;
-    zq_standard standard;       /* the calibration network */
-    zq_activation *activations; /* [standard.graph->n_values], those of graph first */
-    zq_density *seen;           /* the same */
-    zq_rounding rounding;
+    zq_standard standard;          /* the calibration network */
+    zq_activation *activations;    /* [standard.graph->n_values], those of graph first */
+    zq_density *seen;              /* the same */
+    zq_rounding rounding, settled; /* of all widths; of the chosen ones, in the network that they make */
     zq_target target;
     zq_pricing pricing;
     uint64_t limit; /* the target in units of the cost */
@@ -112,6 +115,9 @@ zq_status zq_job_search(zq_job *job, const zq_images *images);
 
 /* How weights are rounded to nearest, but for the bits. [job_candidates.c] */
 zq_weight_spec zq_job_weight_spec(const zq_job *job, zq_weight_range range);
+
+/* What rounds them as well as possible; spec is borrowed. [job_candidates.c] */
+zq_rounder zq_job_rounder(const zq_job *job, const zq_weight_spec *spec);
 
 /* What files cost, from two that are really packed; and the limit that the target means. bits: [layers.n],
  * overwritten, here and below. [job_candidates.c] */

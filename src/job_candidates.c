@@ -21,6 +21,14 @@ zq_weight_spec zq_job_weight_spec(const zq_job *job, zq_weight_range range) {
     return spec;
 }
 
+zq_rounder zq_job_rounder(const zq_job *job, const zq_weight_spec *spec) {
+    return (zq_rounder){.standard = &job->standard,
+                        .graph = job->graph,
+                        .layers = &job->layers,
+                        .activations = job->activations,
+                        .spec = spec};
+}
+
 /* "4 8 2 ...", a digit for each layer. */
 static char *describe_bits(int n_layers, const int *bits) {
     char *text = zq_alloc((size_t)n_layers * 2 + 1, 1);

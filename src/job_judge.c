@@ -15,10 +15,20 @@ static zq_status correct_chosen(zq_job *job, const zq_images *images) {
     zq_graph *corrected;
     ZQ_TRY(zq_correct_biases(job->standard.graph, &job->layers, best->weights, best->simulated, images,
                              &corrected, &job->error));
-    const zq_status status = zq_job_add_candidate(
-        job, best->name, best->bits, best->nearest ? NULL : &job->rounding, best->range, corrected);
+    const zq_status status =
+        zq_job_add_candidate(job, best->name, best->bits, best->rounding, best->range, corrected);
     zq_graph_drop(corrected);
     return status;
+}
+
+/* The best candidate once more, with its weights rounded in the network that it is. */
+static zq_status settle_chosen(zq_job *job, const zq_images *images) {
+    const zq_candidate *best = &job->candidates[job->chosen];
+    const zq_weight_spec spec = zq_job_weight_spec(job, ZQ_WEIGHT_MSE);
+    const zq_rounder rounder = zq_job_rounder(job, &spec);
+    zq_rounding_clear(&job->settled);
+    ZQ_TRY(zq_rounding_settle(&rounder, images, &job->rounding, best->bits, &job->settled, &job->error));
+    return zq_job_add_candidate(job, best->name, best->bits, &job->settled, ZQ_WEIGHT_MSE, NULL);
 }
 
 /* Corrected biases may be new ones, so the limit is asked again. */
@@ -27,6 +37,26 @@ static void take_if_better(zq_job *job, int k) {
     if (zq_job_cost_of(job, candidate) <= job->limit &&
         candidate->damage.kl < job->candidates[job->chosen].damage.kl)
         job->chosen = k;
+}
+
+/* Judges the candidate that was added last. */
+static zq_status judge_last(zq_job *job, float *const *reference, const zq_images *images) {
+    const int last = job->n_candidates - 1;
+    ZQ_TRY(judge_candidate(job, &job->candidates[last], reference, images));
+    take_if_better(job, last);
+    return ZQ_OK;
+}
+
+/* Both take all images at once, so a fixed batch goes without. */
+static zq_status improve(zq_job *job, float *const *reference, const zq_share *images) {
+    if (!job->graph->free_batch)
+        return ZQ_OK;
+    if (job->candidates[job->chosen].rounding != NULL) {
+        ZQ_TRY(settle_chosen(job, &images->improve));
+        ZQ_TRY(judge_last(job, reference, &images->choose));
+    }
+    ZQ_TRY(correct_chosen(job, &images->improve));
+    return judge_last(job, reference, &images->choose);
 }
 
 zq_status zq_job_choose(zq_job *job, const zq_share *images) {
@@ -38,12 +68,8 @@ zq_status zq_job_choose(zq_job *job, const zq_share *images) {
         status = judge_candidate(job, &job->candidates[k], reference, &images->choose);
         take_if_better(job, k);
     }
-    if (status == ZQ_OK && job->graph->free_batch) /* the correction takes all images at once */
-        status = correct_chosen(job, &images->search);
-    if (status == ZQ_OK && job->candidates[job->n_candidates - 1].corrected) {
-        status = judge_candidate(job, &job->candidates[job->n_candidates - 1], reference, &images->choose);
-        take_if_better(job, job->n_candidates - 1);
-    }
+    if (status == ZQ_OK)
+        status = improve(job, reference, images);
     zq_outputs_drop(reference, job->graph->n_outputs);
     return status;
 }

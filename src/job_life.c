@@ -55,6 +55,7 @@ void zq_job_forget_results(zq_job *job) {
         zq_candidate_clear(&job->candidates[k], job->layers.n);
     zq_standard_clear(&job->standard);
     zq_rounding_clear(&job->rounding);
+    zq_rounding_clear(&job->settled);
     zq_sensitivity_clear(&job->sensitivity);
     zq_frontier_clear(&job->frontier);
     zq_free(job->activations);

@@ -40,6 +40,29 @@ static zq_status add_square(int64_t size, int64_t n, float alpha, const float *a
     return status;
 }
 
+zq_status zq_dense_multiply(bool transposed_b, int64_t m, int64_t n, int64_t k, float alpha, const float *a,
+                            int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc,
+                            zq_error *err) {
+    const int64_t n_rows = (m + TILE - 1) / TILE, n_columns = (n + TILE - 1) / TILE;
+    zq_status status = ZQ_OK;
+#pragma omp parallel for schedule(dynamic, 1)
+    for (int64_t tile = 0; tile < n_rows * n_columns; tile++) {
+        const int64_t i = tile / n_columns * TILE, j = tile % n_columns * TILE;
+        zq_error own = {0};
+        const zq_status done = zq_dnn_gemm_inside(
+            false, transposed_b, least(TILE, m - i), least(TILE, n - j), k, alpha, a + i * lda, lda,
+            b + j * (transposed_b ? ldb : 1), ldb, beta, c + i * ldc + j, ldc, &own);
+        if (done != ZQ_OK) {
+#pragma omp critical(zq_dense)
+            {
+                status = done;
+                *err = own;
+            }
+        }
+    }
+    return status;
+}
+
 zq_status zq_dense_add_gram(int64_t k, int64_t n, const float *x, float *h, zq_error *err) {
     return add_square(k, n, 1, x, n, h, k, err);
 }
@@ -71,6 +94,16 @@ static void solve_panel(int64_t n_rows, int64_t n, int64_t k, const float *block
                 sum += row[t] * l[t];
             row[j] = (row[j] - sum) / l[j];
         }
+}
+
+zq_status zq_dense_solve(int64_t k, const float *l, int64_t n, float *x, zq_error *err) {
+    for (int64_t j = 0; j < k; j += PANEL) {
+        const int64_t width = least(PANEL, k - j);
+        if (j > 0)
+            ZQ_TRY(zq_dense_multiply(true, n, width, j, -1, x, k, l + j * k, k, 1, x + j, k, err));
+        solve_panel(n, width, k, l + j * k + j, x + j);
+    }
+    return ZQ_OK;
 }
 
 zq_status zq_dense_cholesky(int64_t k, float *h, bool *positive_out, zq_error *err) {

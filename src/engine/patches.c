@@ -18,14 +18,14 @@ static strides strides_of(const zq_slot *slot) {
     return slot->last ? (strides){image, 1, slot->channels} : (strides){image, slot->positions, 1};
 }
 
-bool zq_plan_map_channels(zq_plan *plan, int value, const float *scale, const float *shift) {
+bool zq_plan_map_channels(zq_plan *plan, int value, int64_t first, const float *scale, const float *shift) {
     const zq_slot *slot = &plan->slots[value];
     if (slot->data == NULL || slot->dtype != ZQ_F32 || slot->constant != NULL)
         return false;
     const strides s = strides_of(slot);
     float *const x = slot->data;
 #pragma omp parallel for schedule(static)
-    for (int64_t image = 0; image < slot->images; image++)
+    for (int64_t image = first; image < slot->images; image++)
         for (int64_t p = 0; p < slot->positions; p++)
             for (int64_t c = 0; c < slot->channels; c++) {
                 float *at = &x[image * s.image + p * s.position + c * s.channel];

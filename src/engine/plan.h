@@ -58,9 +58,13 @@ typedef struct zq_plan_visitor {
  * the node can be read, in after its outputs, with or without keep_values. */
 zq_status zq_plan_forward_visited(zq_plan *plan, const zq_plan_visitor *visitor, zq_error *err);
 
-/* In after: x becomes scale[c] x + shift[c] in each channel (axis 1) of a float value. False: the engine
- * fused it away. */
-bool zq_plan_map_channels(zq_plan *plan, int value, const float *scale, const float *shift);
+/* In after: x becomes scale[c] x + shift[c] in each channel (axis 1) of a float value, of images from first
+ * on. False: the engine fused it away. */
+bool zq_plan_map_channels(zq_plan *plan, int value, int64_t first, const float *scale, const float *shift);
+
+/* In after: the raw elements of a value in the plan's own order, as zq_plan_peek has them, to be changed.
+ * NULL: the engine fused it away. */
+float *zq_plan_poke(zq_plan *plan, int value, size_t *n_out);
 
 /* In before: what the weights of a Conv, Gemm or MatMul are multiplied with at n output positions, one row
  * for each weight of an output channel: dst [per_channel, n], rows in the weight's plain order, zeros where a
@@ -91,6 +95,9 @@ zq_status zq_plan_forward_override(zq_plan *plan, const zq_plan_override *overri
  * own order (see zq_plan_peek); [elements of the output]. weights: plain layout of the weight value. Needs
  * keep_values, separate and a zq_plan_forward before; nothing in the plan changes. */
 zq_status zq_plan_response(zq_plan *plan, int node, const float *weights, float *dst, zq_error *err);
+
+/* In before: the node runs with these weights, this once. override: borrowed until it has run. */
+zq_status zq_plan_vary(zq_plan *plan, const zq_plan_override *override, zq_error *err);
 
 /* Replaces the weights of a node for good (until called again); plain layout of the weight value; NULL: the
  * graph's own. Takes effect at the next zq_plan_forward. */

@@ -45,7 +45,9 @@ zq_status zq_plan_forward_visited(zq_plan *plan, const zq_plan_visitor *visitor,
         zq_step *step = &plan->steps[i];
         if (visitor->before != NULL)
             ZQ_TRY(visitor->before(visitor->user, plan, step->node, err));
-        ZQ_TRY(run(plan, step, NULL, err));
+        const zq_plan_override *const varied = plan->varied;
+        plan->varied = NULL;
+        ZQ_TRY(run(plan, step, varied, err));
         step->disturbed = false;
         if (visitor->after != NULL)
             ZQ_TRY(visitor->after(visitor->user, plan, step->node, err));
@@ -66,14 +68,18 @@ static zq_step *weighted_step(zq_plan *plan, int node, zq_error *err) {
     return &plan->steps[at];
 }
 
-static zq_status check_override(const zq_plan *plan, const zq_plan_override *override, zq_error *err) {
-    if (!plan->options.keep_values || !plan->ran)
-        return zq_fail(err, ZQ_ERR_INTERNAL,
-                       "replacing weights needs a plan that keeps its values and has run forward");
+static zq_status check_variants(const zq_plan *plan, const zq_plan_override *override, zq_error *err) {
     if (override->n_variants < 1 || plan->options.n_images % override->n_variants != 0)
         return zq_fail(err, ZQ_ERR_USAGE, "%lld images can't be shared among %d variants of weights",
                        (long long)plan->options.n_images, override->n_variants);
     return ZQ_OK;
+}
+
+static zq_status check_override(const zq_plan *plan, const zq_plan_override *override, zq_error *err) {
+    return !plan->options.keep_values || !plan->ran
+               ? zq_fail(err, ZQ_ERR_INTERNAL,
+                         "replacing weights needs a plan that keeps its values and has run forward")
+               : check_variants(plan, override, err);
 }
 
 static bool reads_affected(const zq_plan *plan, const zq_step *step, const bool *affected) {
@@ -122,6 +128,14 @@ zq_status zq_plan_response(zq_plan *plan, int node, const float *weights, float 
     const zq_status status = step->kind->override(plan, step, 1, &weights, err);
     restore(slot->n, slot->data, dst);
     return status;
+}
+
+zq_status zq_plan_vary(zq_plan *plan, const zq_plan_override *override, zq_error *err) {
+    if (weighted_step(plan, override->node, err) == NULL)
+        return ZQ_ERR_USAGE;
+    ZQ_TRY(check_variants(plan, override, err));
+    plan->varied = override;
+    return ZQ_OK;
 }
 
 zq_status zq_plan_set_weights(zq_plan *plan, int node, const float *weights, zq_error *err) {

@@ -80,10 +80,11 @@ struct zq_plan {
     int n_steps;
     size_t steps_capacity;
     void *arena, *scratch;
-    size_t bytes;   /* held in all */
-    bool *affected; /* [n_steps] while weights are replaced */
-    double *sums;   /* [n_images, 2, channels] of the widest value, for statistics */
-    bool ran;       /* the values are those of the last forward */
+    size_t bytes;                   /* held in all */
+    bool *affected;                 /* [n_steps] while weights are replaced */
+    const zq_plan_override *varied; /* by the step that runs next; borrowed, NULL: none */
+    double *sums;                   /* [n_images, 2, channels] of the widest value, for statistics */
+    bool ran;                       /* the values are those of the last forward */
 };
 
 /* A clock for the times of steps. */

@@ -33,6 +33,14 @@ void zq_plan_read(zq_plan *plan, int value, float *dst) {
                    dst);
 }
 
+float *zq_plan_poke(zq_plan *plan, int value, size_t *n_out) {
+    const zq_slot *slot = &plan->slots[value];
+    if (slot->data == NULL || slot->dtype != ZQ_F32 || slot->constant != NULL)
+        return NULL;
+    *n_out = slot->n;
+    return slot->data;
+}
+
 const float *zq_plan_peek(const zq_plan *plan, int value, size_t *n_out) {
     const zq_slot *slot = &plan->slots[value];
     const bool is_float = slot->dtype == ZQ_F32 || slot->dtype == ZQ_U8 || slot->dtype == ZQ_I8;

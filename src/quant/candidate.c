@@ -67,7 +67,7 @@ zq_status zq_candidate_build(const char *name, const zq_candidate_source *source
     const int n = source->layers->n;
     const zq_graph *standard = source->corrected != NULL ? source->corrected : source->standard->graph;
     *out = (zq_candidate){.name = name,
-                          .nearest = source->rounding == NULL,
+                          .rounding = source->rounding,
                           .range = source->spec.range,
                           .corrected = source->corrected != NULL};
     out->bits = zq_memdup(bits, (size_t)n * sizeof *bits);

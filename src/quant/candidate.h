@@ -18,16 +18,16 @@ typedef struct zq_damage {
 } zq_damage;
 
 typedef struct zq_candidate {
-    const char *name;      /* static: "uniform" or "pareto" */
-    int *bits;             /* [n_layers], owned */
-    bool nearest;          /* weights are rounded to nearest; false: as well as possible */
-    zq_weight_range range; /* of weights that are rounded to nearest */
-    bool corrected;        /* biases: see quant/correct.h */
-    zq_weights *weights;   /* [n_layers], of the calibration network, owned */
-    zq_graph *graph;       /* with Q/DQ, as it is written; owned */
-    zq_graph *simulated;   /* the calibration network, quantized alike, as it is run; owned */
-    uint64_t bytes;        /* of its file */
-    zq_damage damage;      /* on the images that choose; 0 before zq_candidate_judge */
+    const char *name;            /* static: "uniform" or "pareto" */
+    int *bits;                   /* [n_layers], owned */
+    const zq_rounding *rounding; /* borrowed; NULL: weights are rounded to nearest ... */
+    zq_weight_range range;       /* ... with this range */
+    bool corrected;              /* biases: see quant/correct.h */
+    zq_weights *weights;         /* [n_layers], of the calibration network, owned */
+    zq_graph *graph;             /* with Q/DQ, as it is written; owned */
+    zq_graph *simulated;         /* the calibration network, quantized alike, as it is run; owned */
+    uint64_t bytes;              /* of its file */
+    zq_damage damage;            /* on the images that choose; 0 before zq_candidate_judge */
 } zq_candidate;
 
 /* What candidates are made of. */

@@ -105,17 +105,41 @@ static double round_block(const zq_feedback *f, int64_t begin, int64_t end, cons
     return loss;
 }
 
+zq_status zq_feedback_solve(const zq_feedback *feedback, int64_t n, float *residual, zq_error *err) {
+    const int64_t k = feedback->k;
+    float *row = zq_alloc_raw((size_t)k, sizeof *row);
+    if (row == NULL)
+        return zq_fail_memory(err);
+    for (int64_t c = 0; c < n; c++) {
+        for (int64_t t = 0; t < k; t++)
+            row[t] = residual[c * k + feedback->order[t]];
+        memcpy(residual + c * k, row, (size_t)k * sizeof *row);
+    }
+    zq_free(row);
+    return zq_dense_solve(k, feedback->factor, n, residual, err);
+}
+
+/* What entries of e L begin at. */
+static void load_sums(int64_t n, int64_t width, const float *z, int64_t k, float *sum) {
+    if (z == NULL) {
+        memset(sum, 0, (size_t)(n * BLOCK) * sizeof *sum);
+        return;
+    }
+    for (int64_t c = 0; c < n; c++)
+        memcpy(sum + c * BLOCK, z + c * k, (size_t)width * sizeof *sum);
+}
+
 /* A few channels through all blocks. error: [n, k]; sum: [n, BLOCK]. */
-static zq_status round_rows(const zq_feedback *f, int64_t first, int64_t n, const float *w,
+static zq_status round_rows(const zq_feedback *f, int64_t first, int64_t n, const float *w, const float *z,
                             zq_weights *weights, float *error, float *sum, double *loss, zq_error *err) {
     const int64_t k = f->k;
     for (int64_t c = 0; c < n; c++)
         loss[c] = 0;
     for (int64_t begin = (k - 1) / BLOCK * BLOCK; begin >= 0; begin -= BLOCK) {
         const int64_t end = begin + BLOCK < k ? begin + BLOCK : k;
-        memset(sum, 0, (size_t)(n * BLOCK) * sizeof *sum);
+        load_sums(n, end - begin, z == NULL ? NULL : z + begin, k, sum);
         ZQ_TRY(zq_dnn_gemm_inside(false, false, n, end - begin, k - end, 1, error + end, k,
-                                  f->factor + end * k + begin, k, 0, sum, BLOCK, err));
+                                  f->factor + end * k + begin, k, 1, sum, BLOCK, err));
         for (int64_t c = 0; c < n; c++)
             loss[c] += round_block(f, begin, end, w + c * k, weights->scale[first + c],
                                    weights->zero_point[first + c], weights, error + c * k, sum + c * BLOCK,
@@ -124,8 +148,75 @@ static zq_status round_rows(const zq_feedback *f, int64_t first, int64_t n, cons
     return ZQ_OK;
 }
 
+/* dst [n, k] = src L; rows in the factor's order. */
+static zq_status multiply(const zq_feedback *f, int64_t n, const float *src, float *dst, zq_error *err) {
+    const int64_t k = f->k;
+    memset(dst, 0, (size_t)(n * k) * sizeof *dst);
+    for (int64_t begin = 0; begin < k; begin += BLOCK) {
+        const int64_t end = begin + BLOCK < k ? begin + BLOCK : k;
+        if (end < k)
+            ZQ_TRY(zq_dnn_gemm_inside(false, false, n, end - begin, k - end, 1, src + end, k,
+                                      f->factor + end * k + begin, k, 0, dst + begin, k, err));
+        for (int64_t c = 0; c < n; c++)
+            for (int64_t i = begin; i < end; i++)
+                for (int64_t t = begin; t <= i; t++)
+                    dst[c * k + t] += src[c * k + i] * f->factor[i * k + t];
+    }
+    return ZQ_OK;
+}
+
+/* |w L + z - s q L|^2 is least at s = (w L + z) (q L)^T / |q L|^2; rows: [4, ROWS, k]. */
+static zq_status fit_rows(const zq_feedback *f, int64_t first, int64_t n, const float *w, const float *z,
+                          const float *floor, zq_weights *weights, float *rows, zq_error *err) {
+    const int64_t k = f->k;
+    float *const level = rows + n * k, *const wanted = level + n * k, *const had = wanted + n * k;
+    for (int64_t c = 0; c < n; c++)
+        for (int64_t t = 0; t < k; t++) {
+            const int64_t i = f->order[t];
+            rows[c * k + t] = w[c * k + i];
+            level[c * k + t] = (float)(weights->q[(first + c) * k + i] - weights->zero_point[first + c]);
+        }
+    ZQ_TRY(multiply(f, n, rows, wanted, err));
+    ZQ_TRY(multiply(f, n, level, had, err));
+    for (int64_t c = 0; c < n; c++) {
+        double product = 0, square = 0;
+        for (int64_t t = 0; t < k; t++) {
+            product += ((double)wanted[c * k + t] + (z == NULL ? 0 : z[c * k + t])) * had[c * k + t];
+            square += (double)had[c * k + t] * had[c * k + t];
+        }
+        if (product > 0 && square > 0)
+            weights->scale[first + c] = fmaxf((float)(product / square), floor[c]);
+    }
+    return ZQ_OK;
+}
+
+zq_status zq_feedback_fit(const zq_feedback *feedback, int64_t first, int64_t n, const float *w,
+                          const float *z, const float *floor, zq_weights *weights, zq_error *err) {
+    const int64_t k = feedback->k, n_parts = (n + ROWS - 1) / ROWS;
+    zq_status status = ZQ_OK;
+#pragma omp parallel for schedule(dynamic, 1)
+    for (int64_t part = 0; part < n_parts; part++) {
+        const int64_t at = part * ROWS, n_rows = n - at < ROWS ? n - at : ROWS;
+        float *rows = zq_alloc_raw((size_t)(4 * n_rows * k), sizeof *rows);
+        zq_error own = {0};
+        const zq_status done = rows == NULL
+                                   ? zq_fail_memory(&own)
+                                   : fit_rows(feedback, first + at, n_rows, w + at * k,
+                                              z == NULL ? NULL : z + at * k, floor + at, weights, rows, &own);
+        zq_free(rows);
+        if (done != ZQ_OK) {
+#pragma omp critical(zq_feedback)
+            {
+                status = done;
+                *err = own;
+            }
+        }
+    }
+    return status;
+}
+
 zq_status zq_feedback_round(const zq_feedback *feedback, int64_t first, int64_t n, const float *w,
-                            zq_weights *weights, double *loss, zq_error *err) {
+                            const float *z, zq_weights *weights, double *loss, zq_error *err) {
     const int64_t k = feedback->k, n_parts = (n + ROWS - 1) / ROWS;
     zq_status status = ZQ_OK;
 #pragma omp parallel for schedule(dynamic, 1)
@@ -133,9 +224,10 @@ zq_status zq_feedback_round(const zq_feedback *feedback, int64_t first, int64_t 
         const int64_t at = part * ROWS, rows = n - at < ROWS ? n - at : ROWS;
         float *error = zq_alloc_raw((size_t)(rows * (k + BLOCK)), sizeof *error);
         zq_error own = {0};
-        const zq_status done = error == NULL ? zq_fail_memory(&own)
-                                             : round_rows(feedback, first + at, rows, w + at * k, weights,
-                                                          error, error + rows * k, loss + at, &own);
+        const zq_status done =
+            error == NULL ? zq_fail_memory(&own)
+                          : round_rows(feedback, first + at, rows, w + at * k, z == NULL ? NULL : z + at * k,
+                                       weights, error, error + rows * k, loss + at, &own);
         zq_free(error);
         if (done != ZQ_OK) {
 #pragma omp critical(zq_feedback)

@@ -6,7 +6,11 @@
  * With H = sum of x x^T over inputs x = L L^T and e = w - w^, the damage to an output channel is e H e^T =
  * |e L|^2. Entry t of e L depends on e_i with i >= t only, so from the last weight to the first each is
  * rounded to what makes its own entry least: w_t + sum_{i > t} e_i L_it / L_tt. That is GPTQ's update without
- * the inverse of H. */
+ * the inverse of H.
+ *
+ * Where the inputs x are themselves off, from y, what counts is w y - w^ x = e x + w (y - x) (GPTAQ, Li et
+ * al., 2025, arXiv:2504.02692). With R = sum of w (y - x) x^T the damage is |e L + z|^2 up to a constant,
+ * where z L^T = R: the same, but the entries of e L begin at z. */
 #ifndef ZQ_QUANT_FEEDBACK_H
 #define ZQ_QUANT_FEEDBACK_H
 
@@ -23,9 +27,17 @@ typedef struct zq_feedback {
 zq_status zq_feedback_new(int64_t k, float *gram, double damping, zq_feedback *out, zq_error *err);
 void zq_feedback_clear(zq_feedback *feedback);
 
-/* Rounds n channels of w [n, k] from channel first of weights on, whose scales and zero points stay. loss:
- * [n] |e L|^2 of each. */
+/* residual [n, k]: R of n channels becomes their z, in the order of factor's rows. */
+zq_status zq_feedback_solve(const zq_feedback *feedback, int64_t n, float *residual, zq_error *err);
+
+/* Rounds n channels of w [n, k] from channel first of weights on, whose scales and zero points stay. z: [n,
+ * k] of zq_feedback_solve; NULL: the inputs are right. loss: [n] |e L + z|^2 of each. */
 zq_status zq_feedback_round(const zq_feedback *feedback, int64_t first, int64_t n, const float *w,
-                            zq_weights *weights, double *loss, zq_error *err);
+                            const float *z, zq_weights *weights, double *loss, zq_error *err);
+
+/* Scales of n channels become those for which the weights, as they are rounded, do least damage, but none
+ * less than floor [n]. */
+zq_status zq_feedback_fit(const zq_feedback *feedback, int64_t first, int64_t n, const float *w,
+                          const float *z, const float *floor, zq_weights *weights, zq_error *err);
 
 #endif

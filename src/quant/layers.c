@@ -201,6 +201,16 @@ static split split_of(const zq_graph *graph, const zq_layer *layer) {
     return s;
 }
 
+int *zq_layers_of_nodes(const zq_layers *layers, int n_nodes) {
+    int *layer_of = zq_alloc_raw((size_t)n_nodes, sizeof *layer_of);
+    for (int n = 0; layer_of != NULL && n < n_nodes; n++)
+        layer_of[n] = -1;
+    for (int i = 0; layer_of != NULL && i < layers->n; i++)
+        for (int k = 0; k < layers->items[i].n_nodes; k++)
+            layer_of[layers->items[i].nodes[k]] = i;
+    return layer_of;
+}
+
 void zq_layer_load(const zq_graph *graph, const zq_layer *layer, float *w_out) {
     const zq_real *constant = graph->values[layer->weight].constant->data;
     const split s = split_of(graph, layer);

@@ -32,6 +32,9 @@ void zq_layers_clear(zq_layers *layers);
 /* Takes out layers whose nodes keep float weights (zq_node.keeps_float). */
 void zq_layers_drop_float(const zq_graph *graph, zq_layers *layers);
 
+/* The layer of each node, -1: none: [n_nodes], to be freed. NULL: out of memory. */
+int *zq_layers_of_nodes(const zq_layers *layers, int n_nodes);
+
 /* Weights of a layer with the output channel first, [n_channels, per_channel], and back to the layout of the
  * constant. */
 void zq_layer_load(const zq_graph *graph, const zq_layer *layer, float *w_out);

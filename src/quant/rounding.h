@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Rounded weights of every layer at every width, made once: sensitivities and candidates take them from here.
- */
+/* Rounded weights of every layer: sensitivities and candidates take them from here. */
 #ifndef ZQ_QUANT_ROUNDING_H
 #define ZQ_QUANT_ROUNDING_H
 
+#include "quant/round_layer.h"
 #include "quant/sensitivity.h"
-#include "quant/standard.h"
 
 struct zq_rounding {
     int n_layers, n_widths;
@@ -13,17 +12,25 @@ struct zq_rounding {
     zq_weights *weights; /* [n_layers, n_widths], owned */
 };
 
-/* Below 8 bits with error feedback (quant/feedback.h) on the inputs that a layer has in the calibration
- * network on these images, each channel with the range that does least damage there; to nearest at 8 bits,
- * and where the inputs can't be had. graph: the network itself. spec: scheme and range; its bits are ignored.
- * Free with zq_rounding_clear. */
-zq_status zq_rounding_new(const zq_standard *standard, const zq_graph *graph, const zq_layers *layers,
-                          const zq_activation *activations, const zq_images *images,
-                          const zq_weight_spec *spec, int n_widths, const int *widths,
+/* Every layer at every width, on the inputs that it has in the calibration network on these images
+ * (quant/round_layer.h). Free with zq_rounding_clear. */
+zq_status zq_rounding_new(const zq_rounder *rounder, const zq_images *images, int n_widths, const int *widths,
                           zq_step_callback callback, void *user, zq_rounding *out, zq_error *err);
 void zq_rounding_clear(zq_rounding *rounding);
 
+/* Every layer once more at the width that was chosen, bits [n_layers], on the inputs that it has in the
+ * network quantized so far: it makes up in part for what the layers before it are off by. Other widths stay
+ * empty. from: for exact layers and those whose weights several nodes share. The graph's batch has to be
+ * free. Free with zq_rounding_clear. [settle.c] */
+zq_status zq_rounding_settle(const zq_rounder *rounder, const zq_images *images, const zq_rounding *from,
+                             const int *bits, zq_rounding *out, zq_error *err);
+
 /* Those of a layer at a width; NULL: a width that wasn't asked for. */
-const zq_weights *zq_rounding_at(const zq_rounding *rounding, int layer, int bits);
+zq_weights *zq_rounding_at(const zq_rounding *rounding, int layer, int bits);
+
+/* Room for all weights, which are empty yet; how many images, up to n_images, one run may have. */
+zq_status zq_rounding_start(const zq_layers *layers, int n_widths, const int *widths, zq_rounding *out,
+                            zq_error *err);
+int64_t zq_rounding_images(const zq_graph *graph, int64_t n_images);
 
 #endif

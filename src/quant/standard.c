@@ -92,7 +92,7 @@ static zq_status visit(void *user, zq_plan *plan, int node, zq_error *err) {
             return ZQ_OK; /* fused away, or it overflows: the calibration says so */
     ZQ_TRY(zq_affine_new(s->layers->items[i].n_channels, &s->maps[i], err));
     find_map(s, s->graph->values[value].stats, &s->maps[i]);
-    zq_plan_map_channels(plan, value, s->scale, s->shift);
+    zq_plan_map_channels(plan, value, 0, s->scale, s->shift);
     return ZQ_OK;
 }
 

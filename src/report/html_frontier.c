@@ -126,7 +126,7 @@ static void draw_uniform(const zq_panel *panel, const zq_record *record, int k) 
 
 /* How a candidate's weights were rounded. */
 static const char *rounding_name(const zq_candidate *candidate) {
-    if (!candidate->nearest)
+    if (candidate->rounding != NULL)
         return "error feedback";
     return candidate->range == ZQ_WEIGHT_MINMAX ? "min-max"
            : candidate->range == ZQ_WEIGHT_MSE  ? "least squares"

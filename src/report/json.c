@@ -169,7 +169,7 @@ static json_t *candidates_json(const zq_record *record) {
         const zq_candidate *candidate = &record->candidates[k];
         json_array_append_new(
             list, json_pack("{s:s, s:s, s:s, s:b, s:I, s:o, s:b}", "widths", candidate->name, "rounding",
-                            candidate->nearest ? "nearest" : "error feedback", "weight_range",
+                            candidate->rounding == NULL ? "nearest" : "error feedback", "weight_range",
                             range_name(candidate->range), "biases_corrected", candidate->corrected, "bytes",
                             (json_int_t)candidate->bytes, "damage", damage_json(&candidate->damage), "chosen",
                             candidate == record->chosen));

@@ -70,7 +70,7 @@ static void the_loss_is_the_damage_and_far_below_nearest(void **state) {
             fail_msg("%s", err.text);
         for (int64_t c = 0; c < CHANNELS; c++)
             before += damage(&weights, c, 0);
-        assert_int_equal(zq_feedback_round(&feedback, 0, CHANNELS, w, &weights, loss, &err), ZQ_OK);
+        assert_int_equal(zq_feedback_round(&feedback, 0, CHANNELS, w, NULL, &weights, loss, &err), ZQ_OK);
         for (int64_t c = 0; c < CHANNELS; c++) {
             const double expected = damage(&weights, c, added_by(0.01));
             assert_true(fabs(loss[c] - expected) < 1e-2 * expected);
@@ -97,7 +97,7 @@ static void unrelated_inputs_change_nothing(void **state) {
     zq_feedback feedback;
     zq_weights weights = nearest(4, false), same = nearest(4, false);
     assert_int_equal(zq_feedback_new(K, h, 0.01, &feedback, NULL), ZQ_OK);
-    assert_int_equal(zq_feedback_round(&feedback, 0, CHANNELS, w, &weights, loss, NULL), ZQ_OK);
+    assert_int_equal(zq_feedback_round(&feedback, 0, CHANNELS, w, NULL, &weights, loss, NULL), ZQ_OK);
     int n_other = 0; /* ties */
     for (int i = 0; i < CHANNELS * K; i++)
         n_other += weights.q[i] != same.q[i];
@@ -120,7 +120,7 @@ static void what_the_inputs_do_not_say_is_damped(void **state) {
         if (n == 1)
             assert_int_equal(zq_dense_add_gram(K, 3, x, h, NULL), ZQ_OK);
         assert_int_equal(zq_feedback_new(K, h, 0.01, &feedback, NULL), ZQ_OK);
-        assert_int_equal(zq_feedback_round(&feedback, 0, CHANNELS, w, &weights, loss, NULL), ZQ_OK);
+        assert_int_equal(zq_feedback_round(&feedback, 0, CHANNELS, w, NULL, &weights, loss, NULL), ZQ_OK);
         for (int c = 0; c < CHANNELS; c++)
             assert_true(isfinite(loss[c]));
         zq_feedback_clear(&feedback);
@@ -129,11 +129,102 @@ static void what_the_inputs_do_not_say_is_damped(void **state) {
     zq_free(h);
 }
 
+/* Inputs x that should be y: what is rounded makes up for that, and the loss says by how much. */
+static void what_inputs_are_off_by_is_made_up_for(void **state) {
+    (void)state;
+    static float y[K * SAMPLES], residual[CHANNELS * K], rounded[CHANNELS * K];
+    double loss[CHANNELS], after[2] = {0, 0};
+    make(11);
+    for (int i = 0; i < K * SAMPLES; i++)
+        y[i] = x[i] + (float)(0.3 * zq_random_normal(12, (uint64_t)i) + 0.3 * x[i % SAMPLES]);
+    for (int c = 0; c < CHANNELS; c++)
+        for (int s = 0; s < SAMPLES; s++) {
+            double off = 0;
+            for (int i = 0; i < K; i++)
+                off += (double)w[c * K + i] * (y[i * SAMPLES + s] - x[i * SAMPLES + s]);
+            for (int i = 0; i < K; i++)
+                residual[c * K + i] += (float)(off * x[i * SAMPLES + s]);
+        }
+    for (int pass = 0; pass < 2; pass++) {
+        float *h = gram();
+        zq_feedback feedback;
+        zq_weights weights = nearest(4, false);
+        assert_int_equal(zq_feedback_new(K, h, 0.01, &feedback, NULL), ZQ_OK);
+        if (pass == 1)
+            assert_int_equal(zq_feedback_solve(&feedback, CHANNELS, residual, NULL), ZQ_OK);
+        assert_int_equal(
+            zq_feedback_round(&feedback, 0, CHANNELS, w, pass == 1 ? residual : NULL, &weights, loss, NULL),
+            ZQ_OK);
+        zq_weights_dequantize(&weights, rounded);
+        for (int c = 0; c < CHANNELS; c++) {
+            double damage = 0, constant = 0, z = 0, added = 0;
+            for (int s = 0; s < SAMPLES; s++) {
+                double got = 0, off = 0;
+                for (int i = 0; i < K; i++) {
+                    const int at = i * SAMPLES + s;
+                    got += (double)w[c * K + i] * y[at] - (double)rounded[c * K + i] * x[at];
+                    off += (double)w[c * K + i] * (y[at] - x[at]);
+                }
+                damage += got * got;
+                constant += off * off;
+            }
+            for (int i = 0; i < K; i++) {
+                z += (double)residual[c * K + i] * residual[c * K + i];
+                added += added_by(0.01) * pow((double)w[c * K + i] - rounded[c * K + i], 2);
+            }
+            after[pass] += damage;
+            if (pass == 1) /* |e L + z|^2 = damage + damping - |w (y - x)|^2 + |z|^2 */
+                assert_true(fabs(loss[c] - (damage + added - constant + z)) < 1e-2 * (damage + constant));
+        }
+        zq_feedback_clear(&feedback);
+        zq_weights_clear(&weights);
+        zq_free(h);
+    }
+    print_message("off by: %g, made up for: %g\n", after[0], after[1]);
+    assert_true(after[1] < 0.95 * after[0]);
+}
+
+/* Fitted scales do less damage in every channel, and none is below its floor. */
+static void fitted_scales_are_the_best_ones(void **state) {
+    (void)state;
+    for (int bits = 2; bits <= 4; bits += 2) {
+        double loss[CHANNELS];
+        float floor[CHANNELS];
+        zq_feedback feedback;
+        make((uint64_t)(20 + bits));
+        float *h = gram();
+        zq_weights weights = nearest(bits, false);
+        assert_int_equal(zq_feedback_new(K, h, 0.01, &feedback, NULL), ZQ_OK);
+        assert_int_equal(zq_feedback_round(&feedback, 0, CHANNELS, w, NULL, &weights, loss, NULL), ZQ_OK);
+        for (int c = 0; c < CHANNELS; c++)
+            floor[c] = c % 7 == 3 ? 2 * weights.scale[c] : 0;
+        assert_int_equal(zq_feedback_fit(&feedback, 0, CHANNELS, w, NULL, floor, &weights, NULL), ZQ_OK);
+        for (int c = 0; c < CHANNELS; c++) {
+            const float scale = weights.scale[c];
+            const double fitted = damage(&weights, c, added_by(0.01));
+            assert_true(scale >= floor[c]);
+            if (floor[c] > 0)
+                continue;
+            assert_true(fitted < loss[c] * 1.001);
+            for (int side = -1; side <= 1; side += 2) {
+                weights.scale[c] = scale * (1 + 0.02F * (float)side);
+                assert_true(damage(&weights, c, added_by(0.01)) > fitted * 0.999);
+            }
+            weights.scale[c] = scale;
+        }
+        zq_feedback_clear(&feedback);
+        zq_weights_clear(&weights);
+        zq_free(h);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_loss_is_the_damage_and_far_below_nearest),
         cmocka_unit_test(unrelated_inputs_change_nothing),
         cmocka_unit_test(what_the_inputs_do_not_say_is_damped),
+        cmocka_unit_test(what_inputs_are_off_by_is_made_up_for),
+        cmocka_unit_test(fitted_scales_are_the_best_ones),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
