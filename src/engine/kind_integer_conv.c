@@ -82,6 +82,7 @@ static zq_status match(zq_plan *plan, int at, zq_step *step, zq_error *err) {
     ZQ_TRY(zq_step_set(plan, step, &zq_kind_integer_conv, core, 1, &integers, 1,
                        plan->graph->nodes[at].outputs, err));
     zq_quantized_absorb(plan, at, core);
+    zq_quantized_weights_release(plan, node);
     snprintf(step->kernel, sizeof step->kernel, "QLinearConv onednn %s",
              zq_dnn_conv_kernel(state->conv, false));
     if (state->zero_point != 0)

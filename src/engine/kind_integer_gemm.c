@@ -84,6 +84,7 @@ static zq_status match(zq_plan *plan, int at, zq_step *step, zq_error *err) {
     ZQ_TRY(zq_step_set(plan, step, &zq_kind_integer_gemm, core, 1, &integers, 1,
                        plan->graph->nodes[at].outputs, err));
     zq_quantized_absorb(plan, at, core);
+    zq_quantized_weights_release(plan, node);
     if (state->zero_point != 0)
         step->scratch_bytes = plan->slots[integers].n * sizeof(float);
     return ZQ_OK;

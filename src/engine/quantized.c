@@ -137,6 +137,19 @@ static double item_of(const zq_tensor *tensor, int64_t channel) {
     return tensor == NULL ? 0 : zq_tensor_item(tensor, zq_shape_count(&tensor->shape) == 1 ? 0 : channel);
 }
 
+static void load_row(const zq_tensor *q, int64_t first, int64_t n, double zero_point, float *dst) {
+    const float zero = (float)zero_point;
+    if (q->dtype == ZQ_I8 || q->dtype == ZQ_I4 || q->dtype == ZQ_I2)
+        for (int64_t i = first; i < first + n; i++)
+            dst[i] = (float)((const int8_t *)q->data)[i] - zero;
+    else if (q->dtype == ZQ_U8 || q->dtype == ZQ_U4 || q->dtype == ZQ_U2)
+        for (int64_t i = first; i < first + n; i++)
+            dst[i] = (float)((const uint8_t *)q->data)[i] - zero;
+    else
+        for (int64_t i = first; i < first + n; i++)
+            dst[i] = (float)(zq_tensor_item(q, i) - zero_point);
+}
+
 static zq_status load(const integers *w, int axis, const zq_tensor *bias, zq_quantized_weights *out,
                       zq_error *err) {
     const zq_shape *shape = &w->q->shape;
@@ -152,10 +165,10 @@ static zq_status load(const integers *w, int axis, const zq_tensor *bias, zq_qua
         zq_quantized_weights_clear(out);
         return zq_fail_memory(err);
     }
-    for (size_t i = 0; i < out->n; i++) {
-        const int64_t channel = (int64_t)i / inner % out->n_channels;
-        out->weights[i] = (float)(zq_tensor_item(w->q, (int64_t)i) - item_of(w->zero_point, channel));
-    }
+    const int64_t n_rows = (int64_t)out->n / (inner > 0 ? inner : 1);
+#pragma omp parallel for schedule(static)
+    for (int64_t row = 0; row < n_rows; row++)
+        load_row(w->q, row * inner, inner, item_of(w->zero_point, row % out->n_channels), out->weights);
     for (int64_t c = 0; c < out->n_channels; c++) {
         out->scale[c] = (float)item_of(w->scale, c);
         if (bias != NULL)
@@ -180,6 +193,16 @@ zq_status zq_quantized_weights_find(const zq_plan *plan, const zq_node *node, in
         return ZQ_OK;
     *found_out = true;
     return load(&w, axis, b.q, out, err);
+}
+
+void zq_quantized_weights_release(zq_plan *plan, const zq_node *node) {
+    zq_slot *slot = &plan->slots[node->inputs[1]];
+    if (!slot->owns_constant || slot->n_uses != 1)
+        return;
+    plan->bytes -= slot->n * zq_dtype_bytes(slot->dtype);
+    zq_tensor_drop((zq_tensor *)slot->constant);
+    slot->constant = NULL;
+    slot->owns_constant = false;
 }
 
 void zq_quantized_weights_clear(zq_quantized_weights *weights) {

@@ -46,6 +46,9 @@ typedef struct zq_quantized_weights {
  * output channels. Free with zq_quantized_weights_clear. */
 zq_status zq_quantized_weights_find(const zq_plan *plan, const zq_node *node, int axis,
                                     zq_quantized_weights *out, bool *found_out, zq_error *err);
+/* When a step has taken them: what DequantizeLinear made of them, if nothing else reads it, is freed. */
+void zq_quantized_weights_release(zq_plan *plan, const zq_node *node);
+
 void zq_quantized_weights_clear(zq_quantized_weights *weights);
 
 /* ---- loops */

@@ -11,6 +11,8 @@
 #include <math.h>
 #include <string.h>
 
+enum { PIECE = 8 }; /* images that run together */
+
 static zq_status round_to_nearest(const zq_candidate_source *from, int i, int bits, zq_weights *out,
                                   zq_error *err) {
     const zq_layer *layer = &from->layers->items[i];
@@ -113,16 +115,34 @@ static size_t output_elements(const zq_graph *graph, int output) {
     return (size_t)(zq_shape_count(shape) / zq_graph_images(graph));
 }
 
-static zq_status run_piece(zq_graph *graph, const zq_images *images, int64_t first, int64_t n,
+static zq_status run_piece(zq_plan *plan, const zq_graph *graph, const zq_images *images, int64_t first,
                            float **outputs, zq_error *err) {
     const size_t per_image = (size_t)(zq_shape_count(&images->shape) / images->shape.dims[0]);
-    const zq_plan_options options = {.n_images = n};
-    zq_plan *plan;
-    ZQ_TRY(zq_plan_new(graph, &options, &plan, err));
     zq_plan_set_input(plan, 0, images->data + (size_t)first * per_image);
-    const zq_status status = zq_plan_forward(plan, err);
-    for (int o = 0; status == ZQ_OK && o < graph->n_outputs; o++)
+    ZQ_TRY(zq_plan_forward(plan, err));
+    for (int o = 0; o < graph->n_outputs; o++)
         zq_plan_read(plan, graph->outputs[o], outputs[o] + (size_t)first * output_elements(graph, o));
+    return ZQ_OK;
+}
+
+/* A plan serves all pieces but a shorter last one. */
+static zq_status run_pieces(zq_graph *graph, const zq_images *images, float **outputs, zq_error *err) {
+    const int64_t n_images = images->shape.dims[0];
+    zq_plan_options options = {.n_images = graph->free_batch ? PIECE : zq_graph_images(graph)};
+    zq_plan *plan = NULL;
+    zq_status status = ZQ_OK;
+    for (int64_t first = 0; status == ZQ_OK && first < n_images; first += options.n_images) {
+        const bool whole = n_images - first >= options.n_images;
+        if (!whole) {
+            zq_plan_drop(plan);
+            plan = NULL;
+            options.n_images = n_images - first;
+        }
+        if (plan == NULL)
+            status = zq_plan_new(graph, &options, &plan, err);
+        if (status == ZQ_OK)
+            status = run_piece(plan, graph, images, first, outputs, err);
+    }
     zq_plan_drop(plan);
     return status;
 }
@@ -136,10 +156,8 @@ zq_status zq_outputs_run(zq_graph *graph, const zq_images *images, float ***outp
         if (outputs[o] == NULL)
             status = zq_fail_memory(err);
     }
-    const int64_t piece = graph->free_batch ? 8 : zq_graph_images(graph);
-    for (int64_t first = 0; status == ZQ_OK && first < n_images; first += piece)
-        status = run_piece(graph, images, first, n_images - first < piece ? n_images - first : piece, outputs,
-                           err);
+    if (status == ZQ_OK)
+        status = run_pieces(graph, images, outputs, err);
     if (status != ZQ_OK) {
         zq_outputs_drop(outputs, graph->n_outputs);
         return status;
