@@ -36,7 +36,8 @@ static zq_status forward(zq_plan *plan, zq_step *step, zq_error *err) {
     const zq_node *node = &plan->graph->nodes[step->node];
     const zq_slot *src = &plan->slots[step->in[0]], *dst = &plan->slots[step->out[0]];
     float *const x = plan->scratch, *const y = x + src->n;
-    zq_tensor x_tensor = {ZQ_F32, src->shape, x}, y_tensor = {ZQ_F32, dst->shape, y}, *out = &y_tensor;
+    zq_tensor x_tensor = {.dtype = ZQ_F32, .shape = src->shape, .data = x};
+    zq_tensor y_tensor = {.dtype = ZQ_F32, .shape = dst->shape, .data = y}, *out = &y_tensor;
     const zq_tensor *in[ZQ_MAX_RANK] = {&x_tensor};
     for (int i = 1; i < node->n_inputs; i++)
         in[i] = node->inputs[i] >= 0 ? plan->slots[node->inputs[i]].constant : NULL;

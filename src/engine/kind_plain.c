@@ -158,7 +158,9 @@ static zq_io bind(zq_plan *plan, const zq_step *step, bool load_outputs) {
         }
         const zq_slot *slot = &plan->slots[value];
         zq_tensor *const tensor = &plain->tensors[i];
-        *tensor = (zq_tensor){slot->dtype, slot->shape, plain_data(plan, plain, value, &plain->in[i], true)};
+        *tensor = (zq_tensor){.dtype = slot->dtype,
+                              .shape = slot->shape,
+                              .data = plain_data(plan, plain, value, &plain->in[i], true)};
         plain->in_list[i] = tensor;
     }
     for (int i = 0; i < plain->n_out; i++) {
@@ -168,8 +170,9 @@ static zq_io bind(zq_plan *plan, const zq_step *step, bool load_outputs) {
             continue;
         const zq_slot *slot = &plan->slots[value];
         zq_tensor *const tensor = &plain->tensors[plain->n_in + i];
-        *tensor = (zq_tensor){slot->dtype, slot->shape,
-                              plain_data(plan, plain, value, &plain->out[i], load_outputs)};
+        *tensor = (zq_tensor){.dtype = slot->dtype,
+                              .shape = slot->shape,
+                              .data = plain_data(plan, plain, value, &plain->out[i], load_outputs)};
         plain->out_list[i] = tensor;
     }
     return (zq_io){.node = node,
@@ -212,7 +215,7 @@ static void bind_d_out(zq_plan *plan, const zq_step *step, const zq_io *io) {
             zq_layout_to_plain(slot->images, slot->channels, slot->positions, d_out, copy);
             d_out = copy;
         }
-        tensors[i] = (zq_tensor){ZQ_F32, slot->shape, d_out};
+        tensors[i] = (zq_tensor){.dtype = ZQ_F32, .shape = slot->shape, .data = d_out};
         plain->d_out_list[i] = &tensors[i];
     }
 }
@@ -229,7 +232,7 @@ static void bind_d_in(zq_plan *plan, const zq_step *step, const zq_io *io) {
         float *d_in = scratch_at(plan, plain->in[i].d_offset);
         if (!slot->last || plain->flat)
             d_in = zq_sink_begin(plan, value, d_in);
-        tensors[i] = (zq_tensor){ZQ_F32, slot->shape, d_in};
+        tensors[i] = (zq_tensor){.dtype = ZQ_F32, .shape = slot->shape, .data = d_in};
         plain->d_in_list[i] = &tensors[i];
     }
 }

@@ -28,8 +28,10 @@ static void drop(void *memory) {
 /* The operator on one channel that holds the coordinates along an axis. */
 static zq_status resize_coordinates(const zq_plan *plan, const zq_node *node, int axis, const resize_state *s,
                                     float *x, float *y, zq_error *err) {
-    zq_tensor src = {ZQ_F32, zq_shape_of(4, (const int64_t[]){1, 1, s->in[0], s->in[1]}), x};
-    zq_tensor dst = {ZQ_F32, zq_shape_of(4, (const int64_t[]){1, 1, s->out[0], s->out[1]}), y};
+    zq_tensor src = {
+        .dtype = ZQ_F32, .shape = zq_shape_of(4, (const int64_t[]){1, 1, s->in[0], s->in[1]}), .data = x};
+    zq_tensor dst = {
+        .dtype = ZQ_F32, .shape = zq_shape_of(4, (const int64_t[]){1, 1, s->out[0], s->out[1]}), .data = y};
     zq_tensor *out = &dst;
     const zq_tensor *in[ZQ_MAX_RANK] = {&src};
     for (int i = 1; i < node->n_inputs; i++)

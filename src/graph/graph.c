@@ -181,6 +181,17 @@ void zq_stats_drop(zq_stats *stats) {
     }
 }
 
+zq_tensor *zq_value_own_constant(zq_value *value) {
+    if (value->constant->n_shared == 0)
+        return value->constant;
+    zq_tensor *own = zq_tensor_copy(value->constant);
+    if (own != NULL) {
+        zq_tensor_drop(value->constant);
+        value->constant = own;
+    }
+    return own;
+}
+
 void zq_value_set_stats(zq_value *value, zq_stats *stats) {
     if (value->stats != stats)
         zq_stats_drop(value->stats);
@@ -224,11 +235,10 @@ static bool copy_value(zq_value *value, const zq_value *from) {
     value->stats = NULL;
     value->name = zq_strdup(from->name);
     if (from->constant != NULL)
-        value->constant = zq_tensor_copy(from->constant);
+        value->constant = zq_tensor_share(from->constant);
     if (from->stats != NULL)
         value->stats = copy_stats(from->stats);
-    return value->name != NULL && (from->constant == NULL || value->constant != NULL) &&
-           (from->stats == NULL || value->stats != NULL);
+    return value->name != NULL && (from->stats == NULL || value->stats != NULL);
 }
 
 static bool copy_node(zq_node *node, const zq_node *from) {

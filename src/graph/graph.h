@@ -86,8 +86,11 @@ typedef struct zq_graph {
 /* ---- building */
 
 zq_graph *zq_graph_new(void);
-void zq_graph_drop(zq_graph *graph);            /* NULL is allowed */
-zq_graph *zq_graph_copy(const zq_graph *graph); /* deep, owned; NULL when out of memory */
+void zq_graph_drop(zq_graph *graph); /* NULL is allowed */
+
+/* Deep but for the constants, which both graphs share (see zq_value_own_constant). Owned; NULL when out of
+ * memory. One thread at a time uses both. */
+zq_graph *zq_graph_copy(const zq_graph *graph);
 
 /* A value's index, or -1 when out of memory. name is copied; when it is taken already, a suffix makes it
  * unique. */
@@ -168,6 +171,9 @@ bool zq_graph_rename_value(zq_graph *graph, int value, const char *name); /* fal
 
 /* Takes stats in every case. */
 void zq_value_set_stats(zq_value *value, zq_stats *stats);
+
+/* The value's constant for writing: one that another graph shares is copied first. NULL: out of memory. */
+zq_tensor *zq_value_own_constant(zq_value *value);
 zq_stats *zq_stats_new(int64_t n_channels); /* zeroed, owned; NULL when out of memory */
 void zq_stats_drop(zq_stats *stats);
 

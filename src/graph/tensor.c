@@ -87,8 +87,13 @@ zq_tensor *zq_tensor_copy(const zq_tensor *tensor) {
     return copy;
 }
 
+zq_tensor *zq_tensor_share(zq_tensor *tensor) {
+    tensor->n_shared++;
+    return tensor;
+}
+
 void zq_tensor_drop(zq_tensor *tensor) {
-    if (tensor != NULL) {
+    if (tensor != NULL && tensor->n_shared-- == 0) {
         zq_free(tensor->data);
         zq_free(tensor);
     }

@@ -41,7 +41,8 @@ typedef struct zq_shape {
 typedef struct zq_tensor {
     zq_dtype dtype;
     zq_shape shape;
-    void *data; /* zq_shape_count elements; NULL where only the shape is known */
+    void *data;   /* zq_shape_count elements; NULL where only the shape is known */
+    int n_shared; /* owners beside the first */
 } zq_tensor;
 
 size_t zq_dtype_bytes(zq_dtype dtype);     /* of one element in memory */
@@ -61,7 +62,8 @@ char *zq_shape_text(const zq_shape *shape, char buffer[ZQ_SHAPE_TEXT]);
 /* A tensor with its data (zeroed) in one owned object; NULL when out of memory or the count is invalid. */
 zq_tensor *zq_tensor_new(zq_dtype dtype, const zq_shape *shape);
 zq_tensor *zq_tensor_copy(const zq_tensor *tensor); /* owned */
-void zq_tensor_drop(zq_tensor *tensor);             /* NULL is allowed */
+zq_tensor *zq_tensor_share(zq_tensor *tensor);      /* the same one, with one more owner */
+void zq_tensor_drop(zq_tensor *tensor);             /* by one of its owners; NULL is allowed */
 
 /* The same type, shape and bytes (so NaN is equal to itself, and -0 isn't 0). Both have data. */
 bool zq_tensor_equal(const zq_tensor *a, const zq_tensor *b);

@@ -122,8 +122,8 @@ static zq_status own_weight(zq_graph *graph, zq_uses *uses, int n, zq_tensor **w
     if (!zq_uses_single(uses, value))
         ZQ_TRY(set_constant(graph, uses, n, WEIGHT, graph->values[value].name,
                             zq_tensor_copy(graph->values[value].constant), err));
-    *weight_out = graph->values[graph->nodes[n].inputs[WEIGHT]].constant;
-    return ZQ_OK;
+    *weight_out = zq_value_own_constant(&graph->values[graph->nodes[n].inputs[WEIGHT]]);
+    return *weight_out != NULL ? ZQ_OK : zq_fail_memory(err);
 }
 
 /* The node's bias for writing, of shape [n_channels]; a new one is 0. beta scales the old one. */
@@ -143,7 +143,9 @@ static zq_status own_bias(zq_graph *graph, zq_uses *uses, int n, int64_t n_chann
             ((zq_real *)bias->data)[c] = (zq_real)zq_tensor_item(from, n_from > 1 ? c : 0);
         ZQ_TRY(set_constant(graph, uses, n, BIAS, name, bias, err));
     }
-    *bias_out = graph->values[graph->nodes[n].inputs[BIAS]].constant;
+    *bias_out = zq_value_own_constant(&graph->values[graph->nodes[n].inputs[BIAS]]);
+    if (*bias_out == NULL)
+        return zq_fail_memory(err);
     for (int64_t c = 0; beta != 1 && c < n_channels; c++)
         ((zq_real *)(*bias_out)->data)[c] = (zq_real)(beta * zq_tensor_item(*bias_out, c));
     return ZQ_OK;

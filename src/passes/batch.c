@@ -101,23 +101,28 @@ static int64_t count_before(const zq_shape *shape, int axis) {
 
 /* The target of a Reshape whose images lie along an axis, for any number of images: they go where as many
  * elements lie in front of them as before. */
-static void free_target(zq_graph *graph, const zq_node *node, int axis) {
+static zq_status free_target(zq_graph *graph, const zq_node *node, int axis, zq_error *err) {
     const zq_shape *src = &graph->values[node->inputs[0]].shape;
     const zq_shape *dst = &graph->values[node->outputs[0]].shape;
-    zq_tensor *tensor = graph->values[node->inputs[1]].constant;
-    int64_t *target = tensor == NULL ? NULL : tensor->data;
+    zq_value *value = &graph->values[node->inputs[1]];
+    const int64_t *from = value->constant == NULL ? NULL : value->constant->data;
     const int64_t before = count_before(src, axis);
     int to = 0;
     while (to < dst->rank && count_before(dst, to) != before)
         to++;
-    if (target == NULL || to == dst->rank || target[to] == -1 || (target[to] == 0 && to == axis))
-        return;
+    if (from == NULL || to == dst->rank || from[to] == -1 || (from[to] == 0 && to == axis))
+        return ZQ_OK;
+    zq_tensor *tensor = zq_value_own_constant(value);
+    if (tensor == NULL)
+        return zq_fail_memory(err);
+    int64_t *target = tensor->data;
     if (to == axis && dst->dims[to] == src->dims[axis]) { /* a -1 of the file's own stays */
         target[to] = 0;
-        return;
+        return ZQ_OK;
     }
     for (int d = 0; d < dst->rank; d++)
         target[d] = d == to ? -1 : dst->dims[d];
+    return ZQ_OK;
 }
 
 static bool has_only_positive(const zq_tensor *steps) {
@@ -161,7 +166,7 @@ static zq_status walk_node(zq_walk *walk, zq_graph *graph, int n, bool *separate
             continue;
         batched = true;
         if (i == 0 && zq_match_op(node, "Reshape"))
-            free_target(graph, node, axis);
+            ZQ_TRY(free_target(graph, node, axis, err));
         *separate_out = *separate_out && separates(graph, node, i, axis);
     }
     ZQ_TRY(zq_walk_infer(walk, n, err));

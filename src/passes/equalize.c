@@ -94,21 +94,25 @@ static void find_factors(const zq_graph *graph, const pair *p, float *factor) {
 /* ---- rescaling */
 
 /* Each of n_channels equal runs of elements gets its factor, or the inverse of it. */
-static void scale_constant(zq_tensor *tensor, int64_t n_channels, const float *factor, bool inverse) {
+static bool scale_constant(zq_value *value, int64_t n_channels, const float *factor, bool inverse) {
+    zq_tensor *tensor = zq_value_own_constant(value);
+    if (tensor == NULL)
+        return false;
     const int64_t per_channel = zq_shape_count(&tensor->shape) / n_channels;
     zq_real *x = tensor->data;
     for (int64_t i = 0; i < n_channels * per_channel; i++)
         x[i] = inverse ? x[i] / (zq_real)factor[i / per_channel] : x[i] * (zq_real)factor[i / per_channel];
+    return true;
 }
 
-static void rescale(zq_graph *graph, const pair *p, const float *factor) {
+static zq_status rescale(zq_graph *graph, const pair *p, const float *factor, zq_error *err) {
     const zq_node *maker = &graph->nodes[p->maker], *reader = &graph->nodes[p->reader];
     const int64_t n_channels = graph->values[p->known].stats->n_channels;
     const int bias = zq_match_input(maker, 2);
-    scale_constant(graph->values[maker->inputs[1]].constant, n_channels, factor, false);
-    if (bias >= 0)
-        scale_constant(graph->values[bias].constant, n_channels, factor, false);
-    scale_constant(graph->values[reader->inputs[1]].constant, n_channels, factor, true);
+    if (!scale_constant(&graph->values[maker->inputs[1]], n_channels, factor, false) ||
+        (bias >= 0 && !scale_constant(&graph->values[bias], n_channels, factor, false)) ||
+        !scale_constant(&graph->values[reader->inputs[1]], n_channels, factor, true))
+        return zq_fail_memory(err);
     int value = reader->inputs[0];
     for (int n = -1; n != p->maker; value = graph->nodes[n].inputs[0]) {
         zq_stats *stats = graph->values[value].stats;
@@ -118,6 +122,7 @@ static void rescale(zq_graph *graph, const pair *p, const float *factor) {
         }
         n = graph->values[value].producer;
     }
+    return ZQ_OK;
 }
 
 static zq_status equalize(zq_graph *graph, const pair *p, zq_error *err) {
@@ -125,9 +130,9 @@ static zq_status equalize(zq_graph *graph, const pair *p, zq_error *err) {
     if (factor == NULL)
         return zq_fail_memory(err);
     find_factors(graph, p, factor);
-    rescale(graph, p, factor);
+    const zq_status status = rescale(graph, p, factor, err);
     zq_free(factor);
-    return ZQ_OK;
+    return status;
 }
 
 zq_status zq_equalize(zq_graph *graph, zq_error *err) {

@@ -229,14 +229,17 @@ void zq_layer_store(const zq_graph *graph, const zq_layer *layer, const float *w
                 constant_out[(o * s.n_channels + c) * s.n_inner + i] = w[(c * s.n_outer + o) * s.n_inner + i];
 }
 
-/* A bias that nodes share, or that is one number for all channels, becomes one for each node and channel. */
+/* A bias that nodes or graphs share, or that is one number for all channels, becomes one for each node and
+ * channel. */
 static zq_status own_bias(zq_graph *graph, int n, int64_t n_channels, zq_error *err) {
     const int bias = graph->nodes[n].n_inputs > 2 ? graph->nodes[n].inputs[2] : -1;
     const zq_tensor *old = bias < 0 ? NULL : graph->values[bias].constant;
     const zq_shape shape = zq_shape_of(1, &n_channels);
-    if (old == NULL || (zq_shape_equal(&old->shape, &shape) && zq_graph_consumers(graph, bias, NULL) == 1 &&
-                        !zq_graph_is_output(graph, bias)))
+    if (old == NULL)
         return ZQ_OK;
+    if (zq_shape_equal(&old->shape, &shape) && zq_graph_consumers(graph, bias, NULL) == 1 &&
+        !zq_graph_is_output(graph, bias))
+        return zq_value_own_constant(&graph->values[bias]) != NULL ? ZQ_OK : zq_fail_memory(err);
     zq_tensor *own = zq_tensor_new(ZQ_F32, &shape);
     const int64_t n_old = zq_shape_count(&old->shape);
     for (int64_t o = 0; own != NULL && o < n_channels; o++)

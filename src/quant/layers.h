@@ -44,7 +44,7 @@ void zq_layer_store(const zq_graph *graph, const zq_layer *layer, const float *w
  * operator counts none. */
 zq_status zq_layer_node_macs(const zq_graph *graph, const zq_node *node, double *macs_out, zq_error *err);
 
-/* Every node of a layer that has a bias gets its own, one for each channel. */
+/* Every node of a layer that has a bias gets its own for writing, one for each channel. */
 zq_status zq_layers_own_biases(zq_graph *graph, const zq_layers *layers, zq_error *err);
 
 #endif

@@ -388,9 +388,16 @@ static void test_copy(void **state) {
     t.graph->producer = zq_strdup("somebody 1.0");
     zq_node_set_int(&t.graph->nodes[1], "axis", 3);
     zq_value_set_stats(&t.graph->values[t.a], zq_stats_new(3));
-    zq_graph *copy = zq_graph_copy(t.graph);
-    zq_graph_drop(t.graph); /* nothing is shared */
+    zq_graph *copy = zq_graph_copy(t.graph), *other = zq_graph_copy(t.graph);
     assert_non_null(copy);
+    assert_non_null(other);
+    assert_ptr_equal(other->values[t.c].constant, t.graph->values[t.c].constant); /* shared ... */
+    zq_tensor *own = zq_value_own_constant(&other->values[t.c]);
+    assert_ptr_not_equal(own, t.graph->values[t.c].constant); /* ... until one is to be written */
+    assert_ptr_equal(own, zq_value_own_constant(&other->values[t.c]));
+    ((float *)own->data)[1] = 7;
+    zq_graph_drop(other);
+    zq_graph_drop(t.graph);
     assert_true(copy->free_batch && copy->opset == 13 && copy->n_nodes == 4 && copy->n_values == 6);
     assert_string_equal(copy->producer, "somebody 1.0");
     assert_string_equal(NAME(copy, t.c), "c");

@@ -362,7 +362,7 @@ static void test_too_large(void **state) {
     zq_error err = {0};
     uint64_t n_bytes;
     zq_tensor *tensor = zq_alloc(1, sizeof *tensor);
-    *tensor = (zq_tensor){ZQ_F32, zq_shape_of(2, dims), NULL};
+    *tensor = (zq_tensor){.dtype = ZQ_F32, .shape = zq_shape_of(2, dims)};
     add(graph, "Add", "a", 2, (int[]){x, zq_graph_add_constant(graph, "k", tensor)}, y);
     assert_int_equal(zq_onnx_size(graph, 0, NULL, &n_bytes, &err), ZQ_ERR_LIMIT);
     assert_int_equal(zq_onnx_write(graph, path, 0, NULL, NULL, &err), ZQ_ERR_LIMIT);

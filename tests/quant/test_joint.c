@@ -48,7 +48,8 @@ static double definition(zq_graph *graph, const zq_layers *layers, const zq_roun
     zq_graph *copy = zq_graph_copy(graph);
     for (int i = 0; i < n; i++) {
         zq_weights_dequantize(&rounding->weights[i * WIDTHS + choice[i]], w);
-        zq_layer_store(graph, &layers->items[i], w, copy->values[layers->items[i].weight].constant->data);
+        zq_layer_store(graph, &layers->items[i], w,
+                       zq_value_own_constant(&copy->values[layers->items[i].weight])->data);
     }
     logits_of(graph, reference);
     logits_of(copy, other);

@@ -75,7 +75,7 @@ static double definition(zq_graph *graph, const zq_layer *layer, int bits) {
         zq_weights_quantize(&at_bits, layer->n_channels, layer->per_channel, w, NULL, &quantized, NULL),
         ZQ_OK);
     zq_weights_dequantize(&quantized, w);
-    zq_layer_store(graph, layer, w, copy->values[layer->weight].constant->data);
+    zq_layer_store(graph, layer, w, zq_value_own_constant(&copy->values[layer->weight])->data);
     logits_of(copy, other);
     zq_output_distance(graph, IMAGES, a, b, distance, NULL);
     for (int i = 0; i < IMAGES; i++)

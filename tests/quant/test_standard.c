@@ -109,7 +109,7 @@ static void corrections_are_brought_back(void **state) {
     zq_standard standard = standardise(graph, &layers, &images);
     zq_graph *corrected = zq_graph_copy(standard.graph);
     const int node = layers.items[0].nodes[0];
-    float *bias = corrected->values[corrected->nodes[node].inputs[2]].constant->data;
+    float *bias = zq_value_own_constant(&corrected->values[corrected->nodes[node].inputs[2]])->data;
     bias[1] += 0.5F;
     assert_int_equal(zq_standard_undo_biases(&standard, graph, &layers, corrected, &moved, NULL), ZQ_OK);
     const float *before = graph->values[graph->nodes[node].inputs[2]].constant->data;
@@ -171,9 +171,9 @@ static void rounding_is_better_than_nearest(void **state) {
                 zq_weights_quantize(&own, layer->n_channels, layer->per_channel, w, NULL, &weights, NULL),
                 ZQ_OK);
             zq_weights_dequantize(&weights, w);
-            zq_layer_store(graph, layer, w, nearest->values[layer->weight].constant->data);
+            zq_layer_store(graph, layer, w, zq_value_own_constant(&nearest->values[layer->weight])->data);
             zq_weights_dequantize(zq_rounding_at(&rounding, i, widths[k]), w);
-            zq_layer_store(graph, layer, w, fed->values[layer->weight].constant->data);
+            zq_layer_store(graph, layer, w, zq_value_own_constant(&fed->values[layer->weight])->data);
             zq_weights_clear(&weights);
         }
         const double by_feedback = output_error(standard.graph, fed),
