@@ -130,10 +130,10 @@ uint64_t zq_job_cost_of(const zq_job *job, const zq_candidate *candidate);
 bool zq_job_are_all_8(const zq_job *job, const int *bits);
 bool zq_job_fits_at_8(const zq_job *job, int *bits);
 
-/* Adds a candidate. rounding: NULL: to nearest. corrected: the calibration network with other biases; NULL:
- * its own. [job_candidates.c] */
+/* Adds a candidate. rounding: NULL: to nearest. corrected: the calibration network with other biases, taken
+ * in every case; NULL: its own. [job_candidates.c] */
 zq_status zq_job_add_candidate(zq_job *job, const char *name, const int *bits, const zq_rounding *rounding,
-                               zq_weight_range range, const zq_graph *corrected);
+                               zq_weight_range range, zq_graph *corrected);
 void zq_job_drop_candidates(zq_job *job);
 
 /* Adds that of a point of the frontier, or of the best one whose file, really packed, keeps the limit.
@@ -150,6 +150,9 @@ zq_status zq_job_add_narrow(zq_job *job, int *bits);
  * [job_candidates.c] */
 zq_status zq_job_write_candidate(zq_job *job, const zq_candidate *candidate, const char *path,
                                  uint64_t *bytes_out);
+
+/* Makes it ready to be run, unless it is. [job_candidates.c] */
+zq_status zq_job_simulate_candidate(zq_job *job, zq_candidate *candidate);
 
 /* Chooses the candidate with the least damage on images that no search saw, then the same with corrected
  * biases if that is better still; predicts its damage on others; both as a stage. [job_judge.c] */

@@ -39,11 +39,19 @@ static char *describe_bits(int n_layers, const int *bits) {
     return text;
 }
 
-/* The candidate's file with what it says of itself, written to path (NULL: only its size is wanted). That
- * text is equally long whatever the widths and the damage, so that limits can be kept before they are known.
- */
-zq_status zq_job_write_candidate(zq_job *job, const zq_candidate *candidate, const char *path,
-                                 uint64_t *bytes_out) {
+static zq_candidate_source source_of(const zq_job *job, const zq_rounding *rounding, zq_weight_range range) {
+    return (zq_candidate_source){.graph = job->graph,
+                                 .standard = &job->standard,
+                                 .layers = &job->layers,
+                                 .activations = job->activations,
+                                 .rounding = rounding,
+                                 .spec = zq_job_weight_spec(job, range)};
+}
+
+/* That text is equally long whatever the widths and the damage, so that limits can be kept before they are
+ * known. */
+static zq_status write_graph(zq_job *job, const zq_candidate *candidate, const zq_graph *graph,
+                             const char *path, uint64_t *bytes_out) {
     char *bits = describe_bits(job->layers.n, candidate->bits);
     char kl[32], activation_bits[] = {(char)('0' + job->options.activation_bits), '\0'};
     if (bits == NULL)
@@ -55,24 +63,32 @@ zq_status zq_job_write_candidate(zq_job *job, const zq_candidate *candidate, con
                                            {"zeroq.activation_bits", activation_bits},
                                            {"zeroq.predicted_kl", kl}};
     const int n = (int)(sizeof properties / sizeof properties[0]);
-    const zq_status status =
-        path == NULL ? zq_onnx_size(candidate->graph, n, properties, bytes_out, &job->error)
-                     : zq_onnx_write(candidate->graph, path, n, properties, bytes_out, &job->error);
+    const zq_status status = path == NULL ? zq_onnx_size(graph, n, properties, bytes_out, &job->error)
+                                          : zq_onnx_write(graph, path, n, properties, bytes_out, &job->error);
     zq_free(bits);
     return status;
 }
 
+zq_status zq_job_write_candidate(zq_job *job, const zq_candidate *candidate, const char *path,
+                                 uint64_t *bytes_out) {
+    const zq_candidate_source source = source_of(job, candidate->rounding, candidate->range);
+    zq_graph *graph;
+    ZQ_TRY(zq_candidate_rewrite(candidate, &source, &graph, &job->error));
+    const zq_status status = write_graph(job, candidate, graph, path, bytes_out);
+    zq_graph_drop(graph);
+    return status;
+}
+
+zq_status zq_job_simulate_candidate(zq_job *job, zq_candidate *candidate) {
+    const zq_candidate_source source = source_of(job, candidate->rounding, candidate->range);
+    return zq_candidate_simulate(candidate, &source, &job->error);
+}
+
 zq_status zq_job_add_candidate(zq_job *job, const char *name, const int *bits, const zq_rounding *rounding,
-                               zq_weight_range range, const zq_graph *corrected) {
-    const zq_candidate_source source = {.graph = job->graph,
-                                        .standard = &job->standard,
-                                        .layers = &job->layers,
-                                        .activations = job->activations,
-                                        .rounding = rounding,
-                                        .spec = zq_job_weight_spec(job, range),
-                                        .corrected = corrected};
+                               zq_weight_range range, zq_graph *corrected) {
+    const zq_candidate_source source = source_of(job, rounding, range);
     zq_candidate *added = &job->candidates[job->n_candidates];
-    ZQ_TRY(zq_candidate_build(name, &source, bits, added, &job->error));
+    ZQ_TRY(zq_candidate_build(name, &source, bits, corrected, added, &job->error));
     job->n_candidates++;
     return zq_job_write_candidate(job, added, NULL, &added->bytes);
 }

@@ -5,6 +5,7 @@
 
 static zq_status judge_candidate(zq_job *job, zq_candidate *candidate, float *const *reference,
                                  const zq_images *images) {
+    ZQ_TRY(zq_job_simulate_candidate(job, candidate));
     return zq_damage_measure(job->standard.graph, reference, candidate->simulated, images, &candidate->damage,
                              &job->error);
 }
@@ -15,10 +16,7 @@ static zq_status correct_chosen(zq_job *job, const zq_images *images) {
     zq_graph *corrected;
     ZQ_TRY(zq_correct_biases(job->standard.graph, &job->layers, best->weights, best->simulated, images,
                              &corrected, &job->error));
-    const zq_status status =
-        zq_job_add_candidate(job, best->name, best->bits, best->rounding, best->range, corrected);
-    zq_graph_drop(corrected);
-    return status;
+    return zq_job_add_candidate(job, best->name, best->bits, best->rounding, best->range, corrected);
 }
 
 /* The best candidate once more, with its weights rounded in the network that it is. */
@@ -31,12 +29,15 @@ static zq_status settle_chosen(zq_job *job, const zq_images *images) {
     return zq_job_add_candidate(job, best->name, best->bits, &job->settled, ZQ_WEIGHT_MSE, NULL);
 }
 
-/* Corrected biases may be new ones, so the limit is asked again. */
+/* Corrected biases may be new ones, so the limit is asked again. Of the worse one only figures stay. */
 static void take_if_better(zq_job *job, int k) {
     const zq_candidate *candidate = &job->candidates[k];
+    const int before = job->chosen;
     if (zq_job_cost_of(job, candidate) <= job->limit &&
-        candidate->damage.kl < job->candidates[job->chosen].damage.kl)
+        candidate->damage.kl < job->candidates[before].damage.kl)
         job->chosen = k;
+    if (k != before)
+        zq_candidate_forget(&job->candidates[job->chosen == k ? before : k], job->layers.n);
 }
 
 /* Judges the candidate that was added last. */

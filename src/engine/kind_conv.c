@@ -14,7 +14,6 @@
 typedef struct group {
     int n_variants; /* 0: not made yet */
     zq_dnn_conv *conv;
-    void *packed;
 } group;
 
 typedef struct conv_state {
@@ -29,7 +28,6 @@ typedef struct conv_state {
 
 static void drop_group(group *group) {
     zq_dnn_conv_drop(group->conv);
-    zq_free(group->packed);
     *group = (struct group){0};
 }
 
@@ -193,9 +191,6 @@ static zq_status make_group(zq_plan *plan, const zq_node *node, conv_state *stat
     window.n_images /= n_variants;
     options.backward = false;
     ZQ_TRY(zq_dnn_conv_new(&window, &options, &group->conv, err));
-    group->packed = zq_alloc_raw(zq_dnn_conv_packed_bytes(group->conv), 1);
-    if (group->packed == NULL)
-        return zq_fail_memory(err);
     group->n_variants = n_variants;
     return ZQ_OK;
 }
@@ -204,14 +199,18 @@ static zq_status override(zq_plan *plan, zq_step *step, int n_variants, const fl
                           zq_error *err) {
     conv_state *state = step->state;
     ZQ_TRY(make_group(plan, &plan->graph->nodes[step->node], state, n_variants, err));
+    zq_dnn_conv *conv = state->group.conv;
+    void *packed = zq_alloc_raw(zq_dnn_conv_packed_bytes(conv), 1);
+    if (packed == NULL)
+        return zq_fail_memory(err);
     const size_t n_src = plan->slots[step->in[0]].n / (size_t)n_variants;
     const size_t n_dst = plan->slots[step->out[0]].n / (size_t)n_variants;
     for (int k = 0; k < n_variants; k++) {
-        zq_dnn_conv_pack(state->group.conv, weights[k], state->group.packed);
-        zq_dnn_conv_forward(state->group.conv, zq_slot_floats(plan, step->in[0]) + (size_t)k * n_src,
-                            state->group.packed, state->bias,
+        zq_dnn_conv_pack(conv, weights[k], packed);
+        zq_dnn_conv_forward(conv, zq_slot_floats(plan, step->in[0]) + (size_t)k * n_src, packed, state->bias,
                             zq_slot_floats(plan, step->out[0]) + (size_t)k * n_dst);
     }
+    zq_free(packed);
     return ZQ_OK;
 }
 

@@ -44,19 +44,20 @@ static zq_status quantize_layers(const zq_candidate_source *from, zq_candidate *
 }
 
 /* The file holds the network's own scales and biases. */
-static zq_status rewrite_own(const zq_candidate_source *from, zq_candidate *out, zq_error *err) {
+zq_status zq_candidate_rewrite(const zq_candidate *candidate, const zq_candidate_source *from,
+                               zq_graph **graph_out, zq_error *err) {
     const int n = from->layers->n;
     zq_graph *moved = NULL;
     zq_weights *weights = zq_alloc((size_t)n, sizeof *weights);
     zq_status status = weights == NULL ? zq_fail_memory(err) : ZQ_OK;
     for (int i = 0; status == ZQ_OK && i < n; i++)
-        status = zq_standard_undo_weights(from->standard, i, &out->weights[i], &weights[i], err);
-    if (status == ZQ_OK && from->corrected != NULL)
-        status =
-            zq_standard_undo_biases(from->standard, from->graph, from->layers, from->corrected, &moved, err);
+        status = zq_standard_undo_weights(from->standard, i, &candidate->weights[i], &weights[i], err);
+    if (status == ZQ_OK && candidate->corrected != NULL)
+        status = zq_standard_undo_biases(from->standard, from->graph, from->layers, candidate->corrected,
+                                         &moved, err);
     if (status == ZQ_OK)
         status = zq_rewrite(moved != NULL ? moved : from->graph, from->layers, from->activations, weights,
-                            &out->graph, err);
+                            graph_out, err);
     for (int i = 0; weights != NULL && i < n; i++)
         zq_weights_clear(&weights[i]);
     zq_free(weights);
@@ -64,40 +65,43 @@ static zq_status rewrite_own(const zq_candidate_source *from, zq_candidate *out,
     return status;
 }
 
+zq_status zq_candidate_simulate(zq_candidate *candidate, const zq_candidate_source *from, zq_error *err) {
+    const zq_graph *standard = candidate->corrected != NULL ? candidate->corrected : from->standard->graph;
+    if (candidate->simulated != NULL)
+        return ZQ_OK;
+    ZQ_TRY(zq_rewrite(standard, from->layers, from->activations, candidate->weights, &candidate->simulated,
+                      err));
+    return zq_fold_constants(candidate->simulated, NULL, err);
+}
+
 zq_status zq_candidate_build(const char *name, const zq_candidate_source *source, const int *bits,
-                             zq_candidate *out, zq_error *err) {
+                             zq_graph *corrected, zq_candidate *out, zq_error *err) {
     const int n = source->layers->n;
-    const zq_graph *standard = source->corrected != NULL ? source->corrected : source->standard->graph;
-    *out = (zq_candidate){.name = name,
-                          .rounding = source->rounding,
-                          .range = source->spec.range,
-                          .corrected = source->corrected != NULL};
+    *out = (zq_candidate){
+        .name = name, .rounding = source->rounding, .range = source->spec.range, .corrected = corrected};
     out->bits = zq_memdup(bits, (size_t)n * sizeof *bits);
     out->weights = zq_alloc((size_t)n, sizeof *out->weights);
     zq_status status = out->bits == NULL || out->weights == NULL ? zq_fail_memory(err) : ZQ_OK;
     if (status == ZQ_OK)
         status = quantize_layers(source, out, err);
-    if (status == ZQ_OK)
-        status = rewrite_own(source, out, err);
-    if (status == ZQ_OK)
-        status = zq_onnx_size(out->graph, 0, NULL, &out->bytes, err);
-    if (status == ZQ_OK)
-        status =
-            zq_rewrite(standard, source->layers, source->activations, out->weights, &out->simulated, err);
-    if (status == ZQ_OK)
-        status = zq_fold_constants(out->simulated, NULL, err);
     if (status != ZQ_OK)
         zq_candidate_clear(out, n);
     return status;
 }
 
-void zq_candidate_clear(zq_candidate *candidate, int n_layers) {
+void zq_candidate_forget(zq_candidate *candidate, int n_layers) {
     for (int i = 0; candidate->weights != NULL && i < n_layers; i++)
         zq_weights_clear(&candidate->weights[i]);
     zq_free(candidate->weights);
-    zq_free(candidate->bits);
-    zq_graph_drop(candidate->graph);
     zq_graph_drop(candidate->simulated);
+    candidate->weights = NULL;
+    candidate->simulated = NULL;
+}
+
+void zq_candidate_clear(zq_candidate *candidate, int n_layers) {
+    zq_candidate_forget(candidate, n_layers);
+    zq_free(candidate->bits);
+    zq_graph_drop(candidate->corrected);
     *candidate = (zq_candidate){0};
 }
 

@@ -22,12 +22,12 @@ typedef struct zq_candidate {
     int *bits;                   /* [n_layers], owned */
     const zq_rounding *rounding; /* borrowed; NULL: weights are rounded to nearest ... */
     zq_weight_range range;       /* ... with this range */
-    bool corrected;              /* biases: see quant/correct.h */
-    zq_weights *weights;         /* [n_layers], of the calibration network, owned */
-    zq_graph *graph;             /* with Q/DQ, as it is written; owned */
-    zq_graph *simulated;         /* the calibration network, quantized alike, as it is run; owned */
-    uint64_t bytes;              /* of its file */
-    zq_damage damage;            /* on the images that choose; 0 before zq_candidate_judge */
+    zq_graph *corrected; /* the calibration network with other biases (quant/correct.h), owned; NULL: its
+                            own */
+    zq_weights *weights; /* [n_layers], of the calibration network, owned; NULL: forgotten */
+    zq_graph *simulated; /* the calibration network, quantized alike, as it is run; owned; NULL: not yet */
+    uint64_t bytes;      /* of its file */
+    zq_damage damage;    /* on the images that choose; 0 before zq_candidate_judge */
 } zq_candidate;
 
 /* What candidates are made of. */
@@ -38,13 +38,21 @@ typedef struct zq_candidate_source {
     const zq_activation *activations; /* [n_values] */
     const zq_rounding *rounding;      /* NULL: weights are rounded to nearest, by spec ... */
     zq_weight_spec spec;              /* ... whose bits are ignored */
-    const zq_graph *corrected;        /* the calibration network with corrected biases; NULL: its own */
 } zq_candidate_source;
 
-/* Quantizes and rewrites. bits: [n_layers]. Free with zq_candidate_clear. */
+/* Quantizes the weights. bits: [n_layers]; corrected: taken in every case, NULL: none. Free with
+ * zq_candidate_clear. */
 zq_status zq_candidate_build(const char *name, const zq_candidate_source *source, const int *bits,
-                             zq_candidate *out, zq_error *err);
+                             zq_graph *corrected, zq_candidate *out, zq_error *err);
 void zq_candidate_clear(zq_candidate *candidate, int n_layers);
+
+/* The network with Q/DQ as it is written, owned by the caller; and as it is run, which the candidate owns. */
+zq_status zq_candidate_rewrite(const zq_candidate *candidate, const zq_candidate_source *source,
+                               zq_graph **graph_out, zq_error *err);
+zq_status zq_candidate_simulate(zq_candidate *candidate, const zq_candidate_source *source, zq_error *err);
+
+/* Forgets what takes room; widths and damage stay. */
+void zq_candidate_forget(zq_candidate *candidate, int n_layers);
 
 /* Runs a graph on images in pieces; outputs_out: [n_outputs] plain arrays, each owned, in an owned array. */
 zq_status zq_outputs_run(zq_graph *graph, const zq_images *images, float ***outputs_out, zq_error *err);

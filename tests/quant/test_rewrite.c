@@ -22,8 +22,10 @@ static zq_status rewrite(zq_graph *graph, zq_graph **rewritten_out, zq_error *er
                             .factor = zq_alloc((size_t)layers.n, sizeof *standard.factor)};
     const zq_candidate_source source = {
         .graph = graph, .standard = &standard, .layers = &layers, .activations = activations, .spec = spec};
-    const zq_status status = zq_candidate_build("test", &source, bits, &candidate, err);
-    *rewritten_out = status == ZQ_OK ? zq_graph_copy(candidate.graph) : NULL;
+    zq_status status = zq_candidate_build("test", &source, bits, NULL, &candidate, err);
+    *rewritten_out = NULL;
+    if (status == ZQ_OK)
+        status = zq_candidate_rewrite(&candidate, &source, rewritten_out, err);
     zq_candidate_clear(&candidate, layers.n);
     zq_standard_clear(&standard);
     zq_layers_clear(&layers);
