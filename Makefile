@@ -62,11 +62,12 @@ BENCH_PYTHON ?= $(firstword $(wildcard $(CURDIR)/.benchvenv/bin/python) $(PYTHON
 BENCH_NETS ?=
 BENCH_OPTIONS ?=
 
-# Kernels against the FMA peak, whole networks beside others, and how time grows with the work
+# Kernels against the FMA peak, whole networks beside others, how time grows with the work, and the search's with the layers
 bench: all
 	$(BUILD)/bench/bench_kernels bench/shapes.txt
 	$(BENCH_PYTHON) bench/speed.py $(BUILD) $(BENCH_NETS) $(BENCH_OPTIONS)
 	$(BENCH_PYTHON) bench/scaling.py $(BUILD)
+	$(BENCH_PYTHON) bench/search.py $(BUILD)
 
 install: all
 	@cmake --install $(BUILD) --prefix $(PREFIX)

@@ -82,9 +82,9 @@ def points(all_threads):
     yield "threads", all_threads, BASE, all_threads
 
 
-def exponent(curve):
-    """Slope of log time over log work, by least squares"""
-    xs, ys = [math.log(p["flop"]) for p in curve], [math.log(p["ms"]) for p in curve]
+def slope(points):
+    """Of log y over log x, by least squares"""
+    xs, ys = [math.log(x) for x, _ in points], [math.log(y) for _, y in points]
     x_mean, y_mean = statistics.mean(xs), statistics.mean(ys)
     return sum((x - x_mean) * (y - y_mean) for x, y in zip(xs, ys)) / sum((x - x_mean) ** 2 for x in xs)
 
@@ -94,7 +94,7 @@ def print_curve(name, what, curve):
     if name == "threads":
         end = f"{curve[0]['ms'] / curve[-1]['ms']:.2f} times as fast with {curve[-1]['x']}"
     else:
-        end = f"time as work to the power of {exponent(curve):.2f}"
+        end = f"time as work to the power of {slope([(p['flop'], p['ms']) for p in curve]):.2f}"
     print(f"{name:8} {what:8} {end};  {text}", flush=True)
 
 

@@ -12,6 +12,11 @@
 /* Bytes of activations in one plan. */
 static const double memory_limit_bytes = 1.2e9;
 
+/* Each of L layers runs what lies behind it, L^2 / 2 layers an image. Deeper networks than this are measured
+ * on fewer images, so that the time grows with L^1.5: they are the same for all layers, which stay
+ * comparable, and what chance adds to single layers evens out in the sum of many. */
+enum { ALL_IMAGES_UP_TO = 32, IMAGES_TOGETHER = 4 };
+
 /* All that one measurement needs. The plan holds `variants` groups of `micro` images: the same images in
  * every group, so that one run measures as many widths of a layer. */
 typedef struct session {
@@ -20,7 +25,8 @@ typedef struct session {
     const zq_images *images;
     const zq_rounding *rounding;
     zq_sensitivity *result;
-    zq_plan *plan; /* owned, like all below */
+    zq_plan *plan;    /* owned, like all below */
+    int64_t n_images; /* of them that are used */
     int64_t micro;
     int variants;
     float *input;                  /* [variants * micro images] */
@@ -46,14 +52,22 @@ static double bytes_of_image(const zq_graph *graph) {
     return bytes;
 }
 
+/* Of n: whole batches, or numbers that divide well. */
+static int64_t choose_images(const zq_graph *graph, int n_layers, int64_t n) {
+    const double share = sqrt((double)ALL_IMAGES_UP_TO / n_layers);
+    const int64_t together = graph->free_batch ? IMAGES_TOGETHER : zq_graph_images(graph);
+    const int64_t few = (int64_t)((double)n * share) / together * together;
+    return share >= 1 || n <= together ? n : few > together ? few : together;
+}
+
 /* Batch and number of widths in a run. A graph with a fixed batch takes one width at a time. */
 static void choose_sizes(session *s) {
-    const int64_t n_images = s->images->shape.dims[0];
+    s->n_images = choose_images(s->graph, s->layers->n, s->images->shape.dims[0]);
     s->variants = s->graph->free_batch ? s->result->n_widths : 1;
-    s->micro = s->graph->free_batch ? n_images : s->graph->values[s->graph->inputs[0]].shape.dims[0];
+    s->micro = s->graph->free_batch ? s->n_images : zq_graph_images(s->graph);
     const double bytes = bytes_of_image(s->graph) * s->variants;
     while (s->graph->free_batch && s->micro > 1 &&
-           (n_images % s->micro != 0 || bytes * (double)s->micro > memory_limit_bytes))
+           (s->n_images % s->micro != 0 || bytes * (double)s->micro > memory_limit_bytes))
         s->micro--;
 }
 
@@ -124,7 +138,7 @@ static void add_distance(session *s, int group, double *omega) {
     }
     zq_output_distance(s->graph, s->micro, (const float *const *)s->reference, s->group, s->distance, NULL);
     for (int64_t i = 0; i < s->micro; i++)
-        *omega += s->distance[i] / (double)s->images->shape.dims[0];
+        *omega += s->distance[i] / (double)s->n_images;
 }
 
 /* One node: only what lies behind it runs, for `variants` widths at a time. */
@@ -190,7 +204,7 @@ static zq_status measure_batch(session *s, int64_t first, zq_error *err) {
 
 static zq_status measure_exactly(session *s, zq_error *err) {
     choose_sizes(s);
-    const int64_t n_batches = s->images->shape.dims[0] / s->micro;
+    const int64_t n_batches = s->n_images / s->micro;
     s->total = (int)n_batches * s->layers->n;
     const zq_plan_options options = {.n_images = s->micro * s->variants,
                                      .height = s->images->shape.dims[2],

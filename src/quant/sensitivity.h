@@ -43,7 +43,7 @@ typedef struct zq_sensitivity {
 
 /* The network's layers with the weights of the rounding (quant/rounding.h), one at a time at each of its
  * widths. exact: eq. 2 as it stands; false: to second order (quant/fisher.h), where the network has a
- * gradient. images: best none that the rounding was fitted to. */
+ * gradient. images: best none that the rounding was fitted to; exact in deep networks: the first of them. */
 typedef struct zq_rounding zq_rounding;
 zq_status zq_sensitivity_measure(zq_graph *graph, const zq_layers *layers, const zq_images *images,
                                  const zq_rounding *rounding, bool exact, zq_step_callback callback,

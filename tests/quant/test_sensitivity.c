@@ -5,6 +5,7 @@
 #include "tiny_net.h"
 
 #include <omp.h>
+#include <stdio.h>
 
 enum { SIDE = 12, IMAGES = 6, IMAGE = 3 * SIDE * SIDE, CLASSES = 5, WIDTHS = 3 };
 static const int widths[WIDTHS] = {2, 4, 8};
@@ -155,6 +156,33 @@ static void a_shared_weight_is_one_layer(void **state) {
     zq_graph_drop(graph);
 }
 
+/* 40 layers on 6 images: 6 (32 / 40)^(1/2) of them, whole fours. */
+static void deep_networks_take_fewer_images(void **state) {
+    (void)state;
+    zq_graph *graph = tiny_net(9, SIDE, 0);
+    const zq_shape square = zq_shape_of(2, (const int64_t[]){CLASSES, CLASSES});
+    for (int i = 3; i < 40; i++) {
+        char weight[16], output[16];
+        snprintf(weight, sizeof weight, "deep%d", i);
+        snprintf(output, sizeof output, "z%d", i);
+        const int inputs[] = {graph->outputs[0], tiny_random(graph, 9, weight, square, 0.5)};
+        graph->outputs[0] = tiny_node(graph, "Gemm", output, 2, inputs, 0);
+        graph->values[graph->outputs[0]].shape = zq_shape_of(2, (const int64_t[]){1, CLASSES});
+    }
+    zq_images images = random_images(9);
+    zq_layers layers;
+    assert_int_equal(zq_layers_find(graph, &layers, NULL), ZQ_OK);
+    assert_int_equal(layers.n, 40);
+    zq_sensitivity all = measure(graph, &layers, &images, true);
+    images.shape.dims[0] = 4;
+    zq_sensitivity few = measure(graph, &layers, &images, true);
+    assert_memory_equal(all.omega, few.omega, (size_t)(layers.n * WIDTHS) * sizeof *all.omega);
+    zq_sensitivity_clear(&all);
+    zq_sensitivity_clear(&few);
+    zq_layers_clear(&layers);
+    zq_graph_drop(graph);
+}
+
 /* With fewer classes than probes nothing is left to chance: what differs is the third order. */
 static void the_second_order_is_near_the_definition(void **state) {
     (void)state;
@@ -250,6 +278,7 @@ int main(void) {
         cmocka_unit_test(omega_is_the_definition),
         cmocka_unit_test(a_fixed_batch_measures_the_same),
         cmocka_unit_test(a_shared_weight_is_one_layer),
+        cmocka_unit_test(deep_networks_take_fewer_images),
         cmocka_unit_test(the_second_order_is_near_the_definition),
         cmocka_unit_test(nothing_changes_the_second_order),
         cmocka_unit_test(without_a_gradient_the_definition_serves),
