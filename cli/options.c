@@ -148,6 +148,16 @@ static bool set_agreement(cli_arguments *a, const char *text) {
     return true;
 }
 
+static bool set_runtime(cli_arguments *a, const char *text) {
+    static const char *const names[] = {"onnxruntime", "openvino", "tensorrt"};
+    for (int r = 0; r < 3; r++)
+        if (strcmp(text, names[r]) == 0) {
+            a->options.runtime = (zq_runtime)r;
+            return true;
+        }
+    return false;
+}
+
 static bool set_search(cli_arguments *a, const char *text) {
     a->options.search = strcmp(text, "grouped") == 0 ? ZQ_SEARCH_GROUPED : ZQ_SEARCH_INDEPENDENT;
     return strcmp(text, "grouped") == 0 || strcmp(text, "independent") == 0;
@@ -279,6 +289,10 @@ static const cli_option options[] = {
     {"--size", NULL, "SIZE", CLI_QUANTIZE, set_size,
      "w8 (default), w6, w4, w3: no larger than with so many bits everywhere; 25%: of the FP32 file; 1.5MB, "
      "800KB"},
+    {"--runtime", NULL, "NAME", CLI_QUANTIZE, set_runtime,
+     "whose integer kernels the file is written for: onnxruntime (default), openvino or tensorrt; these two "
+     "8 "
+     "bits only"},
     {"--cost", NULL, "WHAT", CLI_SEARCH, set_cost,
      "what the size counts: bytes of the file (default), bits of the weights as in the paper (3, 5 and 6 "
      "bits too, "

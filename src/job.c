@@ -29,6 +29,10 @@ static zq_share share_images(const zq_images *images, int64_t batch) {
 }
 
 static zq_status calibrate(zq_job *job) {
+    const zq_activation_spec spec = {.method = job->options.activation_range,
+                                     .percentile = job->options.percentile,
+                                     .bits = job->options.activation_bits,
+                                     .symmetric = zq_job_form(job)->symmetric};
     ZQ_TRY(zq_job_begin_stage(job, "calibrate"));
     ZQ_TRY(zq_standard_new(job->graph, &job->layers, &job->images, &job->standard, &job->error));
     zq_graph *graph = job->standard.graph;
@@ -36,10 +40,8 @@ static zq_status calibrate(zq_job *job) {
     job->seen = zq_alloc((size_t)graph->n_values, sizeof *job->seen);
     if (job->activations == NULL || job->seen == NULL)
         return zq_fail_memory(&job->error);
-    ZQ_TRY(zq_calibrate(graph, &job->images, &job->box, job->options.activation_range,
-                        job->options.percentile, job->options.activation_bits, job->activations, job->seen,
-                        &job->error));
-    ZQ_TRY(zq_place(graph, job->activations, NULL, &job->error));
+    ZQ_TRY(zq_calibrate(graph, &job->images, &job->box, &spec, job->activations, job->seen, &job->error));
+    ZQ_TRY(zq_place(graph, zq_job_form(job), job->activations, NULL, &job->error));
     return zq_job_end_stage(job);
 }
 
@@ -147,6 +149,9 @@ static zq_status save_frontier(zq_job *job, int *bits) {
 zq_status zq_job_pareto(zq_job *job) {
     ZQ_TRY(need_layers(job));
     zq_job_forget_results(job);
+    if (!zq_job_form(job)->narrow)
+        return zq_fail(&job->error, ZQ_ERR_USAGE, "all layers have 8 bits for %s: there is no frontier",
+                       zq_job_form(job)->name);
     int *bits = zq_alloc((size_t)job->layers.n, sizeof *bits);
     const zq_status status = bits == NULL ? zq_fail_memory(&job->error) : save_frontier(job, bits);
     zq_free(bits);

@@ -58,6 +58,9 @@ struct zq_job {
     double stage_start, last_report;
 };
 
+/* What the runtime asked for wants. [job_options.c] */
+const zq_form *zq_job_form(const zq_job *job);
+
 /* Checks the options and reads those that are text. [job_options.c] */
 zq_status zq_job_check_options(zq_job *job);
 

@@ -9,7 +9,7 @@
 
 zq_weight_spec zq_job_weight_spec(const zq_job *job, zq_weight_range range) {
     const zq_options *options = &job->options;
-    zq_weight_spec spec = {.bits = 8, .range = range};
+    zq_weight_spec spec = {.bits = 8, .range = range, .spare_bit = zq_job_form(job)->spare_bit};
     if (options->weights == ZQ_WEIGHTS_ASYMMETRIC) {
         spec.asymmetric = true;
         spec.range = ZQ_WEIGHT_MINMAX;
@@ -45,7 +45,8 @@ static zq_candidate_source source_of(const zq_job *job, const zq_rounding *round
                                  .layers = &job->layers,
                                  .activations = job->activations,
                                  .rounding = rounding,
-                                 .spec = zq_job_weight_spec(job, range)};
+                                 .spec = zq_job_weight_spec(job, range),
+                                 .form = zq_job_form(job)};
 }
 
 /* That text is equally long whatever the widths and the damage, so that limits can be kept before they are
@@ -57,12 +58,12 @@ static zq_status write_graph(zq_job *job, const zq_candidate *candidate, const z
     if (bits == NULL)
         return zq_fail_memory(&job->error);
     snprintf(kl, sizeof kl, "%.4e", fmax(0, job->predicted.kl));
-    const zq_onnx_property properties[] = {{"zeroq.version", ZQ_VERSION},
-                                           {"zeroq.size", job->options.size},
-                                           {"zeroq.weight_bits", bits},
-                                           {"zeroq.activation_bits", activation_bits},
-                                           {"zeroq.predicted_kl", kl}};
-    const int n = (int)(sizeof properties / sizeof properties[0]);
+    const zq_onnx_property properties[] = {
+        {"zeroq.version", ZQ_VERSION}, {"zeroq.size", job->options.size},
+        {"zeroq.weight_bits", bits},   {"zeroq.activation_bits", activation_bits},
+        {"zeroq.predicted_kl", kl},    {"zeroq.runtime", zq_job_form(job)->option}};
+    const int n = (int)(sizeof properties / sizeof properties[0]) -
+                  (job->options.runtime == ZQ_RUNTIME_ONNXRUNTIME); /* goes without saying */
     const zq_status status = path == NULL ? zq_onnx_size(graph, n, properties, bytes_out, &job->error)
                                           : zq_onnx_write(graph, path, n, properties, bytes_out, &job->error);
     zq_free(bits);

@@ -16,6 +16,7 @@ static const char *find_decided(const zq_options *o) {
     } decided[] = {{o->cost != usual.cost, "--cost"},
                    {o->search != usual.search, "--search"},
                    {o->sensitivity != usual.sensitivity, "--sensitivity"},
+                   {o->runtime != usual.runtime, "--runtime"},
                    {o->bits != NULL, "--bits"},
                    {o->n_keep > 0, "--keep"},
                    {o->n_exclude > 0, "--exclude"},

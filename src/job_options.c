@@ -3,6 +3,7 @@
 #include "job.h"
 
 #include <math.h>
+#include <string.h>
 
 const char *zq_version(void) {
     return ZQ_VERSION;
@@ -13,9 +14,41 @@ zq_options zq_options_default(void) {
         .size = "w8", .activation_bits = 8, .activation_range = ZQ_RANGE_MSE, .percentile = 99.99};
 }
 
+const zq_form *zq_job_form(const zq_job *job) {
+    return zq_form_of(job->options.runtime);
+}
+
+static bool keeps_all_8(const zq_options *options) {
+    for (int k = 0; k < options->n_keep; k++) {
+        const char *equals = strrchr(options->keep[k], '=');
+        if (equals != NULL && strcmp(equals, "=8") != 0)
+            return false;
+    }
+    return true;
+}
+
+static zq_status check_runtime(zq_job *job) {
+    const zq_options *options = &job->options;
+    const char *narrows = job->target.kind == ZQ_TARGET_BITS && job->target.value < 8 ? "--size"
+                          : options->bits != NULL && strcmp(options->bits, "8") != 0  ? "--bits"
+                          : !keeps_all_8(options)                                     ? "--keep"
+                          : options->activation_bits < 8                              ? "--activations"
+                          : options->weights == ZQ_WEIGHTS_ASYMMETRIC                 ? "--weights"
+                                                                                      : NULL;
+    if (zq_job_form(job)->narrow || narrows == NULL)
+        return ZQ_OK;
+    return zq_fail(
+        &job->error, ZQ_ERR_USAGE,
+        "%s: with --runtime %s weights are symmetric, and they and activations have 8 bits; leave it out, or "
+        "choose --runtime onnxruntime",
+        narrows, zq_job_form(job)->option);
+}
+
 zq_status zq_job_check_options(zq_job *job) {
     const zq_options *options = &job->options;
     zq_error *err = &job->error;
+    if ((unsigned)options->runtime > ZQ_RUNTIME_TENSORRT)
+        return zq_fail(err, ZQ_ERR_USAGE, "no runtime has the number %d", (int)options->runtime);
     if (options->n_images < 0 || options->n_images > 4096)
         return zq_fail(err, ZQ_ERR_USAGE, "%d images asked for, expected 1 to 4096", options->n_images);
     if (options->n_steps < 0 || options->n_steps > 100000)
@@ -40,5 +73,6 @@ zq_status zq_job_check_options(zq_job *job) {
                        100 * options->min_agreement);
     if (options->size == NULL)
         job->options.size = "w8";
-    return zq_target_parse(job->options.size, options->cost, &job->target, err);
+    ZQ_TRY(zq_target_parse(job->options.size, options->cost, &job->target, err));
+    return check_runtime(job);
 }

@@ -93,6 +93,13 @@ typedef enum zq_sensitivity_method {
                               wrong where damage is large */
 } zq_sensitivity_method;
 
+/* Whose integer kernels the file is written for. All can read it. */
+typedef enum zq_runtime {
+    ZQ_RUNTIME_ONNXRUNTIME, /* the CPU provider of ONNX Runtime (the default) */
+    ZQ_RUNTIME_OPENVINO,    /* 8 bits only */
+    ZQ_RUNTIME_TENSORRT,    /* 8 bits only */
+} zq_runtime;
+
 /* How a photo gets the size of the network's input. */
 typedef enum zq_resize {
     ZQ_RESIZE_CROP,   /* the middle, 7/8 of the shorter side; a photo at most 8/7 as large as the input, pixel
@@ -109,8 +116,9 @@ typedef struct zq_options {
     double max_kl;        /* the smallest network within the size whose damage on held-out images is at most
                              this, in nats; 0: any damage */
     double min_agreement; /* the same for the share of images with the same largest output, 0..1; 0: any */
-    const char *bits;     /* widths to choose from, such as "4,8"; NULL: "2,4,8", or "2,3,4,5,6,8" where cost
-                             isn't ZQ_COST_BYTES */
+    zq_runtime runtime;
+    const char *bits; /* widths to choose from, such as "4,8"; NULL: "2,4,8", or "2,3,4,5,6,8" where cost
+                         isn't ZQ_COST_BYTES */
     zq_search search;
     const char *const *keep;    /* [n_keep] "NAME=BITS": layers that have that width whatever the size */
     const char *const *exclude; /* [n_exclude] names of layers that stay FP32 */

@@ -68,7 +68,7 @@ static zq_status match(zq_plan *plan, int at, zq_step *step, zq_error *err) {
         return zq_fail_memory(err);
     state->requantizer = requantizer;
     state->zero_point = source.zero_point;
-    zq_status status = zq_quantized_weights_find(plan, node, 0, &state->weights, &found, err);
+    zq_status status = zq_quantized_weights_find(plan, node, 0, source.scale, &state->weights, &found, err);
     if (status == ZQ_OK && found)
         status = make_conv(plan, node, state, err);
     if (status == ZQ_OK && found)

@@ -69,7 +69,8 @@ static zq_status match(zq_plan *plan, int at, zq_step *step, zq_error *err) {
     if (!takes(plan, node, &found) || !zq_quantized_source(plan, node->inputs[0], &integers, &source))
         return ZQ_OK;
     found.zero_point = source.zero_point;
-    ZQ_TRY(zq_quantized_weights_find(plan, node, found.transposed ? 0 : 1, &found.weights, &constant, err));
+    ZQ_TRY(zq_quantized_weights_find(plan, node, found.transposed ? 0 : 1, source.scale, &found.weights,
+                                     &constant, err));
     if (!constant)
         return ZQ_OK;
     gemm_state *state = zq_alloc(1, sizeof *state);

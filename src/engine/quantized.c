@@ -127,6 +127,12 @@ static bool constant_integers(const zq_plan *plan, int value, integers *out) {
     return out->scale != NULL && (zero_point < 0 || out->zero_point != NULL);
 }
 
+/* A float bias, which is added to the products of integers as it is. */
+static bool constant_floats(const zq_plan *plan, int value, integers *out) {
+    *out = (integers){.q = plan->slots[value].constant};
+    return out->q != NULL && out->q->dtype == ZQ_F32 && plan->graph->values[value].producer < 0;
+}
+
 /* One number for all or one for each channel. */
 static bool fits(const zq_tensor *tensor, int64_t n_channels) {
     return tensor == NULL || zq_shape_count(&tensor->shape) == 1 ||
@@ -150,8 +156,8 @@ static void load_row(const zq_tensor *q, int64_t first, int64_t n, double zero_p
             dst[i] = (float)(zq_tensor_item(q, i) - zero_point);
 }
 
-static zq_status load(const integers *w, int axis, const zq_tensor *bias, zq_quantized_weights *out,
-                      zq_error *err) {
+static zq_status load(const integers *w, int axis, const zq_tensor *bias, float source_scale,
+                      zq_quantized_weights *out, zq_error *err) {
     const zq_shape *shape = &w->q->shape;
     int64_t inner = 1;
     for (int i = axis + 1; i < shape->rank; i++)
@@ -172,19 +178,20 @@ static zq_status load(const integers *w, int axis, const zq_tensor *bias, zq_qua
     for (int64_t c = 0; c < out->n_channels; c++) {
         out->scale[c] = (float)item_of(w->scale, c);
         if (bias != NULL)
-            out->bias[c] = (float)item_of(bias, c);
+            out->bias[c] = (float)(item_of(bias, c) /
+                                   (bias->dtype == ZQ_F32 ? (double)source_scale * out->scale[c] : 1));
     }
     return ZQ_OK;
 }
 
-zq_status zq_quantized_weights_find(const zq_plan *plan, const zq_node *node, int axis,
+zq_status zq_quantized_weights_find(const zq_plan *plan, const zq_node *node, int axis, float source_scale,
                                     zq_quantized_weights *out, bool *found_out, zq_error *err) {
     integers w, b = {0};
     const int bias = node->n_inputs > 2 ? node->inputs[2] : -1;
     *out = (zq_quantized_weights){0};
     *found_out = false;
     if (!constant_integers(plan, node->inputs[1], &w) || w.q->shape.rank <= axis ||
-        (bias >= 0 && !constant_integers(plan, bias, &b)))
+        (bias >= 0 && !constant_integers(plan, bias, &b) && !constant_floats(plan, bias, &b)))
         return ZQ_OK;
     const int64_t n_channels = w.q->shape.dims[axis];
     if (zq_shape_count(&w.scale->shape) != 1 && w.axis != axis)
@@ -192,7 +199,7 @@ zq_status zq_quantized_weights_find(const zq_plan *plan, const zq_node *node, in
     if (!fits(w.scale, n_channels) || !fits(w.zero_point, n_channels) || !fits(b.q, n_channels))
         return ZQ_OK;
     *found_out = true;
-    return load(&w, axis, b.q, out, err);
+    return load(&w, axis, b.q, source_scale, out, err);
 }
 
 void zq_quantized_weights_release(zq_plan *plan, const zq_node *node) {

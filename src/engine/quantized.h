@@ -39,12 +39,14 @@ typedef struct zq_quantized_weights {
     float *weights; /* [n] q - zero point, plain; owned */
     int64_t n_channels;
     float *scale; /* [n_channels], owned */
-    float *bias;  /* [n_channels] integers; owned, NULL: none */
+    float *bias;  /* [n_channels] in units of the products, integers unless the file has floats; owned, NULL:
+                     none */
 } zq_quantized_weights;
 
-/* *found_out is false where weights or bias aren't constants in the integer form; axis: of the weight's
- * output channels. Free with zq_quantized_weights_clear. */
-zq_status zq_quantized_weights_find(const zq_plan *plan, const zq_node *node, int axis,
+/* *found_out is false where weights aren't constants in the integer form, or the bias is none in that form or
+ * floats; axis: of the weight's output channels; source_scale: of what they are multiplied by. Free with
+ * zq_quantized_weights_clear. */
+zq_status zq_quantized_weights_find(const zq_plan *plan, const zq_node *node, int axis, float source_scale,
                                     zq_quantized_weights *out, bool *found_out, zq_error *err);
 /* When a step has taken them: what DequantizeLinear made of them, if nothing else reads it, is freed. */
 void zq_quantized_weights_release(zq_plan *plan, const zq_node *node);

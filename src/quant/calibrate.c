@@ -136,13 +136,14 @@ static zq_status check_finite(const calibration *c, zq_error *err) {
     return ZQ_OK;
 }
 
-static void use_box(const zq_graph *graph, const zq_box *box, int bits, zq_activation *activations) {
+static void use_box(const zq_graph *graph, const zq_box *box, const zq_activation_spec *spec,
+                    zq_activation *activations) {
     float lo = box->lo[0], hi = box->hi[0];
     for (int64_t c = 1; c < box->n_channels; c++) {
         lo = box->lo[c] < lo ? box->lo[c] : lo;
         hi = box->hi[c] > hi ? box->hi[c] : hi;
     }
-    activations[graph->inputs[0]] = zq_activation_from_range(lo, hi, bits);
+    activations[graph->inputs[0]] = zq_activation_of_range(spec, lo, hi);
 }
 
 /* Errors below zero count less where a LeakyRelu alone reads the value, since it shrinks them. */
@@ -157,8 +158,8 @@ static void weigh_by_reader(const zq_graph *graph, int value, zq_histogram *hist
     zq_free(readers);
 }
 
-zq_status zq_calibrate(zq_graph *graph, const zq_images *images, const zq_box *box, zq_range_method method,
-                       double percentile, int bits, zq_activation *activations, zq_density *densities,
+zq_status zq_calibrate(zq_graph *graph, const zq_images *images, const zq_box *box,
+                       const zq_activation_spec *spec, zq_activation *activations, zq_density *densities,
                        zq_error *err) {
     calibration c = {.graph = graph, .images = images};
     memset(activations, 0, (size_t)graph->n_values * sizeof *activations);
@@ -179,17 +180,17 @@ zq_status zq_calibrate(zq_graph *graph, const zq_images *images, const zq_box *b
         float lo, hi;
         if (densities != NULL)
             zq_density_make(c.histograms[v], &densities[v]);
-        if (method == ZQ_RANGE_MSE && zq_prior_add(graph, v, c.histograms[v], NULL) != ZQ_OK)
+        if (spec->method == ZQ_RANGE_MSE && zq_prior_add(graph, v, c.histograms[v], NULL) != ZQ_OK)
             out_of_memory = true;
-        if (method == ZQ_RANGE_MSE)
+        if (spec->method == ZQ_RANGE_MSE)
             weigh_by_reader(graph, v, c.histograms[v]);
-        zq_histogram_range(c.histograms[v], method, percentile, bits, &lo, &hi);
-        activations[v] = zq_activation_from_range(lo, hi, bits);
+        zq_histogram_range(c.histograms[v], spec, &lo, &hi);
+        activations[v] = zq_activation_of_range(spec, lo, hi);
     }
     if (out_of_memory)
         status = zq_fail_memory(err);
     if (box != NULL && box->n_channels > 0)
-        use_box(graph, box, bits, activations);
+        use_box(graph, box, spec, activations);
 done:
     calibration_clear(&c);
     return status;

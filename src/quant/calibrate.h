@@ -24,19 +24,18 @@ void zq_histogram_add(zq_histogram *histogram, size_t n, const float *x);
 void zq_histogram_merge(zq_histogram *histogram, zq_histogram *other, double weight);
 
 /* The range of the method: min-max, the percentile of all elements on each side, or least squared error of
- * quantizing to bits with zq_activation_from_range. lo <= 0 <= hi except for min-max, which gives the
+ * quantizing with zq_activation_of_range. lo <= 0 <= hi except for min-max, which gives the
  * extremes. An empty histogram gives 0, 0. */
-void zq_histogram_range(const zq_histogram *histogram, zq_range_method method, double percentile, int bits,
-                        float *lo, float *hi);
+void zq_histogram_range(const zq_histogram *histogram, const zq_activation_spec *spec, float *lo, float *hi);
 
 typedef struct zq_density zq_density; /* quant/density.h */
 
 /* Ranges of all float values that are computed at run time. activations: [graph->n_values], written; used is
  * true where a range was found (a value that the engine fuses away has none). Graph input 0 gets the whole
- * box where one is given (NULL: none). bits: 2..8. densities: [graph->n_values], what was seen; NULL: not
+ * box where one is given (NULL: none). densities: [graph->n_values], what was seen; NULL: not
  * wanted. */
-zq_status zq_calibrate(zq_graph *graph, const zq_images *images, const zq_box *box, zq_range_method method,
-                       double percentile, int bits, zq_activation *activations, zq_density *densities,
+zq_status zq_calibrate(zq_graph *graph, const zq_images *images, const zq_box *box,
+                       const zq_activation_spec *spec, zq_activation *activations, zq_density *densities,
                        zq_error *err);
 
 #endif

@@ -18,6 +18,7 @@ static zq_status round_to_nearest(const zq_candidate_source *from, int i, int bi
     const zq_layer *layer = &from->layers->items[i];
     zq_weight_spec spec = from->spec;
     spec.bits = bits;
+    spec.spare_bit = spec.spare_bit && !layer->depthwise; /* no pairs of products */
     float *w = zq_alloc_raw((size_t)(layer->n_channels * layer->per_channel), sizeof *w);
     float *floor = zq_alloc_raw((size_t)layer->n_channels, sizeof *floor);
     zq_status status = w == NULL || floor == NULL ? zq_fail_memory(err) : ZQ_OK;
@@ -56,8 +57,8 @@ zq_status zq_candidate_rewrite(const zq_candidate *candidate, const zq_candidate
         status = zq_standard_undo_biases(from->standard, from->graph, from->layers, candidate->corrected,
                                          &moved, err);
     if (status == ZQ_OK)
-        status = zq_rewrite(moved != NULL ? moved : from->graph, from->layers, from->activations, weights,
-                            graph_out, err);
+        status = zq_rewrite(moved != NULL ? moved : from->graph, from->form, from->layers, from->activations,
+                            weights, graph_out, err);
     for (int i = 0; weights != NULL && i < n; i++)
         zq_weights_clear(&weights[i]);
     zq_free(weights);
@@ -69,8 +70,8 @@ zq_status zq_candidate_simulate(zq_candidate *candidate, const zq_candidate_sour
     const zq_graph *standard = candidate->corrected != NULL ? candidate->corrected : from->standard->graph;
     if (candidate->simulated != NULL)
         return ZQ_OK;
-    ZQ_TRY(zq_rewrite(standard, from->layers, from->activations, candidate->weights, &candidate->simulated,
-                      err));
+    ZQ_TRY(zq_rewrite(standard, from->form, from->layers, from->activations, candidate->weights,
+                      &candidate->simulated, err));
     return zq_fold_constants(candidate->simulated, NULL, err);
 }
 

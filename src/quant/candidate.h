@@ -4,6 +4,7 @@
 #define ZQ_QUANT_CANDIDATE_H
 
 #include "quant/distill.h"
+#include "quant/form.h"
 #include "quant/layers.h"
 #include "quant/quantizer.h"
 #include "quant/rounding.h"
@@ -38,6 +39,7 @@ typedef struct zq_candidate_source {
     const zq_activation *activations; /* [n_values] */
     const zq_rounding *rounding;      /* NULL: weights are rounded to nearest, by spec ... */
     zq_weight_spec spec;              /* ... whose bits are ignored */
+    const zq_form *form;
 } zq_candidate_source;
 
 /* Quantizes the weights. bits: [n_layers]; corrected: taken in every case, NULL: none. Free with

@@ -191,12 +191,12 @@ static double squared_error(const zq_histogram *h, int first, int last, const zq
 typedef struct clip {
     const zq_histogram *histogram;
     int first, last; /* bins that hold anything */
-    int bits;
+    const zq_activation_spec *spec;
     double lo, hi, error; /* the best so far */
 } clip;
 
 static void try_clip(clip *c, double lo, double hi) {
-    const zq_activation a = zq_activation_from_range((float)lo, (float)hi, c->bits);
+    const zq_activation a = zq_activation_of_range(c->spec, (float)lo, (float)hi);
     const double error = squared_error(c->histogram, c->first, c->last, &a);
     if (error < c->error) {
         c->lo = lo;
@@ -205,9 +205,9 @@ static void try_clip(clip *c, double lo, double hi) {
     }
 }
 
-static void range_mse(const zq_histogram *h, int bits, float *lo, float *hi) {
+static void range_mse(const zq_histogram *h, const zq_activation_spec *spec, float *lo, float *hi) {
     const double low = *lo, high = *hi;
-    clip c = {.histogram = h, .first = 0, .last = BINS - 1, .bits = bits, .error = INFINITY};
+    clip c = {.histogram = h, .first = 0, .last = BINS - 1, .spec = spec, .error = INFINITY};
     while (c.first < c.last && h->count[c.first] == 0)
         c.first++;
     while (c.last > c.first && h->count[c.last] == 0)
@@ -245,18 +245,17 @@ static double percentile_bound(const zq_histogram *h, int side, double cut, doub
     return extreme;
 }
 
-void zq_histogram_range(const zq_histogram *histogram, zq_range_method method, double percentile, int bits,
-                        float *lo, float *hi) {
+void zq_histogram_range(const zq_histogram *histogram, const zq_activation_spec *spec, float *lo, float *hi) {
     *lo = histogram->lo;
     *hi = histogram->hi;
-    if (method == ZQ_RANGE_MINMAX || histogram->width == 0)
+    if (spec->method == ZQ_RANGE_MINMAX || histogram->width == 0)
         return;
     *lo = fminf(*lo, 0);
     *hi = fmaxf(*hi, 0);
-    if (method == ZQ_RANGE_PERCENTILE) {
-        const double cut = fmin(fmax(1 - percentile / 100, 0), 1) * histogram->n;
+    if (spec->method == ZQ_RANGE_PERCENTILE) {
+        const double cut = fmin(fmax(1 - spec->percentile / 100, 0), 1) * histogram->n;
         *lo = (float)percentile_bound(histogram, -1, cut, *lo);
         *hi = (float)percentile_bound(histogram, 1, cut, *hi);
     } else
-        range_mse(histogram, bits, lo, hi);
+        range_mse(histogram, spec, lo, hi);
 }

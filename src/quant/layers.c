@@ -38,14 +38,14 @@ static zq_status find_axis(const zq_node *node, const zq_shape *weight, int *axi
     return ZQ_OK;
 }
 
-/* A factor for each channel: a depthwise convolution with one weight a channel. */
-static zq_status find_affine(const zq_node *node, const zq_shape *weight, bool *affine_out, zq_error *err) {
-    *affine_out = false;
+/* A factor for each channel is a depthwise convolution with one weight a channel. */
+static zq_status find_kind(const zq_node *node, const zq_shape *weight, zq_layer *layer, zq_error *err) {
     if (!is_op(node, "Conv"))
         return ZQ_OK;
     int64_t group;
     ZQ_TRY(zq_node_int(node, "group", 1, &group, err));
-    *affine_out = group == weight->dims[0] && zq_shape_count(weight) == weight->dims[0];
+    layer->depthwise = group == weight->dims[0] && weight->dims[1] == 1;
+    layer->affine = layer->depthwise && zq_shape_count(weight) == weight->dims[0];
     return ZQ_OK;
 }
 
@@ -102,7 +102,7 @@ static zq_status layer_new(const zq_graph *graph, const zq_node *node, int weigh
                         .axis = axis,
                         .n_channels = shape->dims[axis],
                         .per_channel = zq_shape_count(shape) / shape->dims[axis]};
-    ZQ_TRY(find_affine(node, shape, &layer->affine, err));
+    ZQ_TRY(find_kind(node, shape, layer, err));
     layer->kept = layer->affine ? AFFINE_BITS : 0;
     return ZQ_OK;
 }

@@ -15,9 +15,10 @@ typedef struct zq_layer {
     int axis; /* of the weight's output channel: 0 for Conv and Gemm with transB, 1 for Gemm without, last for
                  MatMul */
     int64_t n_channels, per_channel;
-    double macs; /* of one image, all nodes together */
-    bool affine; /* a depthwise 1x1 convolution: exact with 8 bits, which it keeps */
-    int kept;    /* the width that it has to have; 0: any */
+    double macs;    /* of one image, all nodes together */
+    bool affine;    /* a depthwise 1x1 convolution: exact with 8 bits, which it keeps */
+    bool depthwise; /* an output reads one channel of the input */
+    int kept;       /* the width that it has to have; 0: any */
 } zq_layer;
 
 typedef struct zq_layers {

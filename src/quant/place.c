@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Where QuantizeLinear/DequantizeLinear pairs go, for ONNX Runtime: behind every node that has an integer
- * kernel and in front of every weighted node; one scale across nodes that only move elements. */
+/* Where QuantizeLinear/DequantizeLinear pairs go: behind every node that has an integer kernel and in front
+ * of every weighted node; one scale across nodes that only move elements. Or, as TensorRT wants it, in front
+ * of weighted nodes alone, and on the shortcut of an Add, whose other operand stays float inside a kernel. */
 #include "base/memory.h"
 #include "graph/op.h"
 #include "quant/rewrite.h"
@@ -11,9 +12,10 @@
 /* What is known about each node and value while placing. */
 typedef struct zq_placing {
     const zq_graph *graph;
+    const zq_form *form;
     zq_activation *activations; /* [n_values] */
     bool *feeds_weighted;       /* [n_nodes]: some weighted node lies downstream, or it is one */
-    bool *integer;              /* [n_nodes]: ONNX Runtime will run it on integers */
+    bool *integer;              /* [n_nodes]: will run on integers */
     bool *absorbed; /* [n_values]: lives between a node and its Relu or Clip, so it is never quantized */
     int *scale_of;  /* [n_values]: the value whose scale this one takes; itself: its own */
 } zq_placing;
@@ -72,6 +74,11 @@ static bool is_excluded(const zq_graph *graph, const zq_node *node) {
            ((node->op->traits & ZQ_OP_UNARY) != 0 && producer >= 0 && graph->nodes[producer].keeps_float);
 }
 
+static bool has_kernel(const zq_form *form, const zq_node *node) {
+    return (node->op->traits & ZQ_OP_INTEGER) != 0 &&
+           (!form->inputs_only || is_op(node, "Add") || (node->op->traits & ZQ_OP_SAME_SCALE) != 0);
+}
+
 static void find_integer_nodes(zq_placing *placing) {
     const zq_graph *graph = placing->graph;
     for (int n = 0; n < graph->n_nodes; n++) {
@@ -81,7 +88,7 @@ static void find_integer_nodes(zq_placing *placing) {
             continue;
         if (is_weighted(graph, node))
             placing->integer[n] = true;
-        else if (placing->feeds_weighted[n] && (node->op->traits & ZQ_OP_INTEGER) != 0)
+        else if (placing->feeds_weighted[n] && has_kernel(placing->form, node))
             placing->integer[n] = node->inputs[0] >= 0 && is_runtime_float(graph, node->inputs[0]) &&
                                   !(arithmetic && reads_constant_operand(graph, node));
     }
@@ -117,8 +124,35 @@ static bool may_end_in_float(const zq_placing *placing, int n) {
     return !quantized_reader;
 }
 
+/* Whether a value is what a weighted node gives to the Add that alone reads it: both are one kernel. */
+static bool ends_in_add(const zq_placing *placing, int value) {
+    const zq_graph *graph = placing->graph;
+    const int producer = graph->values[value].producer;
+    return producer >= 0 && placing->integer[producer] && is_weighted(graph, &graph->nodes[producer]) &&
+           zq_graph_consumers(graph, value, NULL) == 1 && !zq_graph_is_output(graph, value);
+}
+
+static void mark_inputs(zq_placing *placing, int n, bool *quantized) {
+    const zq_graph *graph = placing->graph;
+    const zq_node *node = &graph->nodes[n];
+    const int a = node->inputs[0], b = node->n_inputs > 1 ? node->inputs[1] : -1;
+    if (is_weighted(graph, node))
+        quantized[a] = is_runtime_float(graph, a);
+    else if (is_op(node, "Add")) {
+        const bool keeps_a = ends_in_add(placing, a);
+        quantized[a] = quantized[a] || !keeps_a;
+        quantized[b] = quantized[b] || keeps_a || !ends_in_add(placing, b);
+    }
+}
+
 static void mark_quantized_values(zq_placing *placing, bool *quantized) {
     const zq_graph *graph = placing->graph;
+    if (placing->form->inputs_only) {
+        for (int n = 0; n < graph->n_nodes; n++)
+            if (placing->integer[n])
+                mark_inputs(placing, n, quantized);
+        return;
+    }
     for (int n = 0; n < graph->n_nodes; n++) {
         const zq_node *node = &graph->nodes[n];
         if (!placing->integer[n])
@@ -189,7 +223,7 @@ const char *zq_placement_text(zq_placement placement) {
     case ZQ_PLACED_TAIL:
         return "float: behind the last weighted layer";
     case ZQ_PLACED_NO_KERNEL:
-        return "float: ONNX Runtime has no integer kernel for this operator";
+        return "float: the runtime has no integer kernel for this operator";
     case ZQ_PLACED_OPERAND:
         return "float: one operand is a float constant";
     case ZQ_PLACED_EXCLUDED:
@@ -205,13 +239,13 @@ static zq_placement placement_of(const zq_placing *placing, int n) {
         return ZQ_PLACED_EXCLUDED;
     if (!placing->feeds_weighted[n])
         return ZQ_PLACED_TAIL;
-    return (placing->graph->nodes[n].op->traits & ZQ_OP_INTEGER) != 0 ? ZQ_PLACED_OPERAND
-                                                                      : ZQ_PLACED_NO_KERNEL;
+    return has_kernel(placing->form, &placing->graph->nodes[n]) ? ZQ_PLACED_OPERAND : ZQ_PLACED_NO_KERNEL;
 }
 
-zq_status zq_place(zq_graph *graph, zq_activation *activations, zq_placement *nodes_out, zq_error *err) {
+zq_status zq_place(zq_graph *graph, const zq_form *form, zq_activation *activations, zq_placement *nodes_out,
+                   zq_error *err) {
     const size_t n_nodes = (size_t)graph->n_nodes, n_values = (size_t)graph->n_values;
-    zq_placing placing = {.graph = graph, .activations = activations};
+    zq_placing placing = {.graph = graph, .form = form, .activations = activations};
     placing.feeds_weighted = zq_alloc(n_nodes, sizeof(bool));
     placing.integer = zq_alloc(n_nodes, sizeof(bool));
     placing.absorbed = zq_alloc(n_values, sizeof(bool));

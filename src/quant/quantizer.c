@@ -44,6 +44,17 @@ zq_activation zq_activation_from_range(float lo, float hi, int bits) {
         .used = true, .scale = scale, .zero_point = (int)nearbyint(-low / scale), .q_max = q_max};
 }
 
+zq_activation zq_activation_of_range(const zq_activation_spec *spec, float lo, float hi) {
+    if (!spec->symmetric)
+        return zq_activation_from_range(lo, hi, spec->bits);
+    const double extreme = fmin(fmaxf(-lo, hi), FLT_MAX), bound = extreme > 0 ? extreme : 1;
+    return (zq_activation){.used = true,
+                           .scale = (float)fmax(bound / 127, least_scale),
+                           .zero_point = 128,
+                           .q_max = 255,
+                           .is_signed = true};
+}
+
 void zq_activation_apply(const zq_activation *activation, size_t n, const float *src, float *dst) {
     const float scale = activation->scale;
     const float lo = (float)-activation->zero_point;
@@ -273,8 +284,9 @@ static zq_status weights_new(const zq_weight_spec *spec, int64_t n_channels, int
         return zq_fail(err, ZQ_ERR_FORMAT,
                        "a weight of %lld channels with %lld elements each can't be quantized",
                        (long long)n_channels, (long long)per_channel);
-    out->q_max = (1 << (spec->bits - 1)) - 1;
-    out->q_min = -out->q_max - (spec->bits < 8 || spec->asymmetric ? 1 : 0);
+    const int bits = spec->bits == 8 && spec->spare_bit ? 7 : spec->bits;
+    out->q_max = (1 << (bits - 1)) - 1;
+    out->q_min = -out->q_max - (bits < 8 || spec->asymmetric ? 1 : 0);
     out->scale = zq_alloc((size_t)n_channels, sizeof *out->scale);
     out->zero_point = zq_alloc((size_t)n_channels, sizeof *out->zero_point);
     out->q = zq_alloc_raw((size_t)count, sizeof *out->q);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The quantized network: Q/DQ around activations, integer constants for weights and biases. The forms are
- * those that ONNX Runtime fuses to integer kernels (docs/onnx-forms.md). */
+/* The quantized network: Q/DQ around activations, integer constants for weights and biases, in the forms that
+ * runtimes fuse to integer kernels (docs/onnx-forms.md). */
 #include "quant/rewrite.h"
 
 #include "base/memory.h"
@@ -132,8 +132,10 @@ static zq_status quantize_value(zq_graph *graph, int value, const zq_graph *orig
             src = node->inputs[0];
     }
     const int scale = shared_scale(graph, activation->scale);
-    const int zero_point = shared_bytes(graph, ZQ_U8, -1, activation->zero_point);
-    const int quantized = add_named(graph, "q", value, ZQ_U8, &shape);
+    const zq_dtype dtype = activation->is_signed ? ZQ_I8 : ZQ_U8;
+    const int zero_point =
+        shared_bytes(graph, dtype, -1, activation->zero_point - (activation->is_signed ? 128 : 0));
+    const int quantized = add_named(graph, "q", value, dtype, &shape);
     int limited = quantized;
     ZQ_TRY(add_node(graph, "QuantizeLinear", 3, (int[]){src, scale, zero_point}, quantized, -1, err));
     if (is_narrow) { /* QCDQ: an integer Clip keeps fewer levels in the same container */
@@ -147,24 +149,25 @@ static zq_status quantize_value(zq_graph *graph, int value, const zq_graph *orig
 
 /* ---- weights and biases */
 
-static zq_dtype container_dtype(int bits) {
+static zq_dtype container_dtype(const zq_form *form, int bits) {
     const int container = zq_container_bits(bits);
-    return container == 2 ? ZQ_I2 : container == 4 ? ZQ_I4 : ZQ_U8;
+    return container == 2 ? ZQ_I2 : container == 4 ? ZQ_I4 : form->signed_weights ? ZQ_I8 : ZQ_U8;
 }
 
-/* Eight bits are stored unsigned around 128: where a processor has AVX2 but no VNNI, ONNX Runtime adds pairs
- * of products of signed weights with saturation at 16 bits, and those of unsigned ones exactly. Weights of
- * fewer bits can't saturate. */
-static int stored_shift(int bits) {
-    return container_dtype(bits) == ZQ_U8 ? 128 : 0;
+/* For ONNX Runtime eight bits are stored unsigned around 128: where a processor has AVX2 but no VNNI, it adds
+ * pairs of products of signed weights with saturation at 16 bits, and those of unsigned ones exactly. Weights
+ * of fewer bits can't saturate. */
+static int stored_shift(zq_dtype container) {
+    return container == ZQ_U8 ? 128 : 0;
 }
 
 /* The quantized integers in the layout of the float constant. */
-static zq_tensor *integer_weight(const zq_graph *graph, const zq_layer *layer, const zq_weights *weights) {
+static zq_tensor *integer_weight(const zq_graph *graph, const zq_layer *layer, const zq_weights *weights,
+                                 zq_dtype container) {
     const zq_tensor *constant = graph->values[layer->weight].constant;
     const size_t count = (size_t)zq_shape_count(&constant->shape);
-    const int shift = stored_shift(weights->bits);
-    zq_tensor *tensor = zq_tensor_new(container_dtype(weights->bits), &constant->shape);
+    const int shift = stored_shift(container);
+    zq_tensor *tensor = zq_tensor_new(container, &constant->shape);
     float *ordered = zq_alloc_raw(count, sizeof *ordered), *stored = zq_alloc_raw(count, sizeof *stored);
     if (tensor == NULL || ordered == NULL || stored == NULL) {
         zq_tensor_drop(tensor);
@@ -181,9 +184,9 @@ static zq_tensor *integer_weight(const zq_graph *graph, const zq_layer *layer, c
     return tensor;
 }
 
-static int weight_zero_points(zq_graph *graph, int weight, const zq_weights *weights) {
+static int weight_zero_points(zq_graph *graph, int weight, const zq_weights *weights, zq_dtype container) {
     const int64_t n = weights->n_channels;
-    const int shift = stored_shift(weights->bits);
+    const int shift = stored_shift(container);
     const zq_dtype dtype = shift != 0 ? ZQ_U8 : ZQ_I8; /* narrower ones are cast to INT8 */
     bool symmetric = true;
     for (int64_t c = 0; c < n; c++)
@@ -220,20 +223,22 @@ static int store_integers(zq_graph *graph, int constant, int n_readers, zq_tenso
 }
 
 /* The weight becomes integers; *dst_out: what DequantizeLinear makes of them, *scale_out: the scales. */
-static zq_status quantize_weight(zq_graph *graph, const zq_layer *layer, const zq_weights *weights,
-                                 int *dst_out, int *scale_out, zq_error *err) {
+static zq_status quantize_weight(zq_graph *graph, const zq_form *form, const zq_layer *layer,
+                                 const zq_weights *weights, int *dst_out, int *scale_out, zq_error *err) {
     char name[ZQ_WEIGHT_NAME];
     const int weight = layer->weight;
     const zq_shape shape = graph->values[weight].shape;
-    const int integers = store_integers(graph, weight, layer->n_nodes, integer_weight(graph, layer, weights));
+    const zq_dtype container = container_dtype(form, weights->bits);
+    const int integers =
+        store_integers(graph, weight, layer->n_nodes, integer_weight(graph, layer, weights, container));
     if (integers < 0)
         return zq_fail_memory(err);
     snprintf(name, sizeof name, "v%d", weight);
     *scale_out = zq_graph_add_constant(graph, name, zq_tensor_new_f32(weights->n_channels, weights->scale));
-    const int zero_point = weight_zero_points(graph, weight, weights);
+    const int zero_point = weight_zero_points(graph, weight, weights, container);
     int source = integers;
-    if (graph->values[integers].dtype !=
-        ZQ_U8) { /* ONNX Runtime folds this Cast at load and then fuses as for 8 bits */
+    if (container == ZQ_I4 || container == ZQ_I2) { /* this Cast is folded at load, and the rest fused as for
+                                                       8 bits */
         source = add_named(graph, "i", weight, ZQ_I8, &shape);
         const int n =
             source < 0 ? -1 : zq_graph_add_node(graph, zq_op_find("Cast"), "", 1, &integers, 1, &source);
@@ -310,16 +315,18 @@ static void drop_default_attributes(zq_node *node) {
     zq_node_remove_attr(node, "kernel_shape"); /* the weight tells */
 }
 
-static zq_status quantize_layer(zq_graph *graph, const zq_layer *layer, const zq_weights *weights,
-                                const zq_activation *activations, const zq_graph *original, zq_error *err) {
+static zq_status quantize_layer(zq_graph *graph, const zq_form *form, const zq_layer *layer,
+                                const zq_weights *weights, const zq_activation *activations,
+                                const zq_graph *original, zq_error *err) {
     int dst = -1, scale = -1;
-    ZQ_TRY(quantize_weight(graph, layer, weights, &dst, &scale, err));
+    ZQ_TRY(quantize_weight(graph, form, layer, weights, &dst, &scale, err));
     for (int k = 0; k < layer->n_nodes; k++) {
         const int n = layer->nodes[k], src = original->nodes[n].inputs[0];
         if (!activations[src].used)
             return zq_fail(err, ZQ_ERR_INTERNAL, "the input of layer '%s' is not quantized", layer->name);
         graph->nodes[n].inputs[1] = dst;
-        ZQ_TRY(quantize_bias(graph, n, weights, scale, activations[src].scale, err));
+        if (!form->float_bias)
+            ZQ_TRY(quantize_bias(graph, n, weights, scale, activations[src].scale, err));
         if (strcmp(graph->nodes[n].op->name, "Conv") == 0) {
             drop_default_attributes(&graph->nodes[n]);
             ZQ_TRY(zq_node_parse(&graph->nodes[n], err));
@@ -328,15 +335,16 @@ static zq_status quantize_layer(zq_graph *graph, const zq_layer *layer, const zq
     return ZQ_OK;
 }
 
-zq_status zq_rewrite(const zq_graph *graph, const zq_layers *layers, const zq_activation *activations,
-                     const zq_weights *weights, zq_graph **graph_out, zq_error *err) {
+zq_status zq_rewrite(const zq_graph *graph, const zq_form *form, const zq_layers *layers,
+                     const zq_activation *activations, const zq_weights *weights, zq_graph **graph_out,
+                     zq_error *err) {
     zq_graph *copy = zq_graph_copy(graph);
     if (copy == NULL)
         return zq_fail_memory(err);
     zq_status status = ZQ_OK;
     for (int i = 0; status == ZQ_OK && i < layers->n; i++)
-        status = quantize_layer(copy, &layers->items[i], &weights[i], activations, graph, err);
-    for (int n = 0; status == ZQ_OK && n < graph->n_nodes; n++)
+        status = quantize_layer(copy, form, &layers->items[i], &weights[i], activations, graph, err);
+    for (int n = 0; status == ZQ_OK && form->shields_float && n < graph->n_nodes; n++)
         if (graph->nodes[n].keeps_float && activations[graph->nodes[n].inputs[0]].used)
             status = zq_float_node_protect(copy, n, err);
     for (int v = 0; status == ZQ_OK && v < graph->n_values; v++)

@@ -155,6 +155,8 @@ zq_status zq_round_layer(const zq_rounder *rounder, int i, zq_moments *m, int n_
     const int64_t n = layer->n_channels, k = layer->per_channel;
     float *w = zq_alloc_raw((size_t)(n * (k + 1)), sizeof *w), *floor = w + n * k;
     zq_feedback *feedback = m->gram == NULL ? NULL : zq_alloc((size_t)m->groups, sizeof *feedback);
+    zq_weight_spec spec = *rounder->spec;
+    spec.spare_bit = spec.spare_bit && !layer->depthwise; /* no pairs of products */
     rounding r = {.moments = m, .feedback = feedback, .w = w, .floor = floor};
     zq_status status = w == NULL || (m->gram != NULL && feedback == NULL) ? zq_fail_memory(err) : ZQ_OK;
     if (status == ZQ_OK)
@@ -165,7 +167,7 @@ zq_status zq_round_layer(const zq_rounder *rounder, int i, zq_moments *m, int n_
     if (status == ZQ_OK && feedback != NULL)
         status = for_groups(&r, factor_group, m, err);
     if (status == ZQ_OK)
-        status = round_widths(&r, rounder->spec, n, k, n_bits, bits, out, err);
+        status = round_widths(&r, &spec, n, k, n_bits, bits, out, err);
     for (int64_t g = 0; feedback != NULL && g < m->groups; g++)
         zq_feedback_clear(&feedback[g]);
     zq_free(feedback);

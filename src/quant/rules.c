@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "quant/rules.h"
 
+#include "quant/form.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -160,9 +162,11 @@ static void collect_widths(const zq_layers *layers, const bool *offered, zq_rule
 zq_status zq_rules_apply(const zq_options *options, zq_graph *graph, zq_layers *layers, zq_rules *rules_out,
                          zq_error *err) {
     bool offered[MOST_BITS + 1] = {false};
+    const char *widths = options->bits != NULL                  ? options->bits
+                         : zq_form_of(options->runtime)->narrow ? default_widths(options->cost)
+                                                                : "8";
     *rules_out = (zq_rules){0};
-    ZQ_TRY(read_widths(options->cost, options->bits != NULL ? options->bits : default_widths(options->cost),
-                       offered, err));
+    ZQ_TRY(read_widths(options->cost, widths, offered, err));
     for (int k = 0; k < options->n_keep; k++)
         ZQ_TRY(keep(options->cost, layers, options->keep[k], err));
     for (int k = 0; k < options->n_exclude; k++)

@@ -63,8 +63,8 @@ void zq_html_float(FILE *f, const zq_record *record) {
         n_affine += record->layers->items[i].affine;
     fprintf(f,
             "<section id='float'>\n<h2>Left in float</h2>\n<p>%s of the multiply-accumulates run on integers "
-            "in ONNX Runtime",
-            zq_markup_share(integer_share(record), share));
+            "in %s",
+            zq_markup_share(integer_share(record), share), zq_form_of(record->options->runtime)->name);
     if (n_float == 0)
         fputs("; nothing stays in float.</p>\n", f);
     else {
@@ -81,5 +81,6 @@ void zq_html_float(FILE *f, const zq_record *record) {
         fprintf(f,
                 "<p>%d layer%s for a BatchNormalization that could not be folded, and keep%s 8 bits.</p>\n",
                 n_affine, n_affine == 1 ? " stands" : "s stand", n_affine == 1 ? "s" : "");
-    fputs("<p>Biases are 32-bit integers, as the runtime wants them.</p>\n</section>\n", f);
+    fprintf(f, "<p>Biases are %s, as the runtime wants them.</p>\n</section>\n",
+            zq_form_of(record->options->runtime)->float_bias ? "floats" : "32-bit integers");
 }

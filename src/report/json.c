@@ -218,8 +218,9 @@ static json_t *activations_json(const zq_record *record) {
         if (activation->used)
             json_array_append_new(
                 list, json_pack("{s:o, s:f, s:i, s:i, s:o}", "name", text(record->graph->values[v].name),
-                                "scale", (double)activation->scale, "zero_point", activation->zero_point,
-                                "levels", activation->q_max + 1, "seen", density_json(&record->seen[v])));
+                                "scale", (double)activation->scale, "zero_point",
+                                activation->zero_point - (activation->is_signed ? 128 : 0), "levels",
+                                activation->q_max + 1, "seen", density_json(&record->seen[v])));
     }
     return list;
 }

@@ -24,7 +24,7 @@ def quantized_values(model):
     return [n.output[0] for n in model.graph.node if n.op_type == "QuantizeLinear"]
 
 
-def run_onnxruntime(model, images):
+def run_onnxruntime(model, images, level):
     names = quantized_values(model)
     known = {o.name for o in model.graph.output}
     probe = onnx.ModelProto()
@@ -32,6 +32,7 @@ def run_onnxruntime(model, images):
     probe.graph.output.extend(onnx.ValueInfoProto(name=n) for n in names if n not in known)
     options = ort.SessionOptions()
     options.log_severity_level = 3
+    options.graph_optimization_level = level
     session = ort.InferenceSession(probe.SerializeToString(), options, providers=["CPUExecutionProvider"])
     wanted = [o.name for o in model.graph.output] + names
     return dict(zip(wanted, session.run(wanted, {session.get_inputs()[0].name: images})))
@@ -54,21 +55,21 @@ def run_engine(tool, path, images):
     return values
 
 
-def compare(tool, path, images):
-    """A file for a fixed number of images gets so many at a time."""
+def compare(tool, path, images, level=ort.GraphOptimizationLevel.ORT_ENABLE_ALL):
+    """A file for a fixed number of images gets so many at a time. level: at which ONNX Runtime runs."""
     model = onnx.load(path)
     step = model.graph.input[0].type.tensor_type.shape.dim[0].dim_value or len(images)
-    parts = [compare_batch(tool, path, model, images[i:i + step]) for i in range(0, len(images), step)]
+    parts = [compare_batch(tool, path, model, images[i:i + step], level) for i in range(0, len(images), step)]
     columns = list(zip(*parts))
     return Comparison(sum(columns[0]), sum(columns[1]), max(columns[2]), max(columns[3]), sum(columns[4]))
 
 
-def compare_batch(tool, path, model, images):
-    expected, found = run_onnxruntime(model, images), run_engine(tool, path, images)
+def compare_batch(tool, path, model, images, level):
+    expected, found = run_onnxruntime(model, images, level), run_engine(tool, path, images)
     total = different = largest = first = 0
     for name in quantized_values(model):
         assert name in found, f"{path}: the engine has no integers for '{name}'"
-        step = np.abs(expected[name].reshape(-1).astype(int) - found[name].astype(int))
+        step = np.abs(expected[name].reshape(-1).astype(int) - found[name].view(expected[name].dtype).astype(int))
         total += step.size
         different += int((step > 0).sum())
         largest = max(largest, int(step.max(initial=0)))

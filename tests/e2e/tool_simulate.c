@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tool_simulate MODEL.q.onnx IMAGES.f32 N OUT.u8: runs an exported file in the engine and writes the integers
- * of every quantized value: lines "NAME COUNT" on stdout, the bytes in the same order in OUT.u8; then every
- * graph output as float32 in OUT.u8.f32 likewise ("= NAME COUNT"). */
+/* tool_simulate MODEL.q.onnx IMAGES.f32 N OUT: runs an exported file in the engine and writes the integers
+ * of every quantized value: lines "NAME COUNT" on stdout, the bytes in the same order in OUT; then every
+ * graph output as float32 in OUT.f32 likewise ("= NAME COUNT"). */
 #include "base/file.h"
 #include "base/memory.h"
 #include "engine/plan.h"
@@ -56,7 +56,8 @@ int main(int argc, char **argv) {
     if (bytes == NULL || floats == NULL)
         return ZQ_ERR_IO;
     for (int v = 0; v < graph->n_values; v++)
-        if (graph->values[v].constant == NULL && graph->values[v].dtype == ZQ_U8)
+        if (graph->values[v].constant == NULL &&
+            (graph->values[v].dtype == ZQ_U8 || graph->values[v].dtype == ZQ_I8))
             dump(graph, plan, v, bytes, NULL);
     for (int o = 0; o < graph->n_outputs; o++)
         dump(graph, plan, graph->outputs[o], NULL, floats);

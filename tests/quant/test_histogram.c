@@ -96,12 +96,12 @@ static void test_odd_values(void **state) {
     zq_histogram_init(&h);
     zq_histogram_add(&h, 0, NULL);
     for (int method = ZQ_RANGE_MSE; method <= ZQ_RANGE_PERCENTILE; method++) {
-        zq_histogram_range(&h, (zq_range_method)method, 99, 8, &lo, &hi);
+        zq_histogram_range(&h, &(zq_activation_spec){(zq_range_method)method, 99, 8, false}, &lo, &hi);
         assert_true(lo == 0 && hi == 0);
     }
     const float zeros[] = {0, -0.0f, 0};
     zq_histogram_add(&h, 3, zeros);
-    zq_histogram_range(&h, ZQ_RANGE_MSE, 99, 8, &lo, &hi);
+    zq_histogram_range(&h, &(zq_activation_spec){ZQ_RANGE_MSE, 99, 8, false}, &lo, &hi);
     assert_true(lo == 0 && hi == 0 && h.zeros == 3);
 
     const float odd[] = {NAN, INFINITY, -INFINITY, 1e-44f, -1e-44f, 3e38f, -3e38f, 1};
@@ -115,7 +115,7 @@ static void test_odd_values(void **state) {
     }
     assert_true(total == h.n);
     for (int method = ZQ_RANGE_MSE; method <= ZQ_RANGE_PERCENTILE; method++) {
-        zq_histogram_range(&h, (zq_range_method)method, 99, 8, &lo, &hi);
+        zq_histogram_range(&h, &(zq_activation_spec){(zq_range_method)method, 99, 8, false}, &lo, &hi);
         assert_true(isfinite(lo) && isfinite(hi) && lo <= 0 && hi >= 0);
     }
     const float bad[] = {NAN, NAN};
@@ -131,7 +131,7 @@ static void test_minmax(void **state) {
     float lo, hi;
     zq_histogram_init(&h);
     zq_histogram_add(&h, 3, x);
-    zq_histogram_range(&h, ZQ_RANGE_MINMAX, 0, 8, &lo, &hi);
+    zq_histogram_range(&h, &(zq_activation_spec){ZQ_RANGE_MINMAX, 0, 8, false}, &lo, &hi);
     assert_true(lo == 2 && hi == 5.5f);
 }
 
@@ -152,7 +152,8 @@ static void test_percentile(void **state) {
             float lo, hi;
             zq_histogram_init(&h);
             zq_histogram_add(&h, N, x);
-            zq_histogram_range(&h, ZQ_RANGE_PERCENTILE, percentile, 8, &lo, &hi);
+            zq_histogram_range(&h, &(zq_activation_spec){ZQ_RANGE_PERCENTILE, percentile, 8, false}, &lo,
+                               &hi);
             qsort(x, N, sizeof *x, by_value);
             const int cut = (int)lround((1 - percentile / 100) * N);
             const double slack = 1.01 * h.width;
@@ -175,7 +176,7 @@ static void test_percentile_sparse(void **state) {
     float lo, hi;
     zq_histogram_init(&h);
     zq_histogram_add(&h, N, x);
-    zq_histogram_range(&h, ZQ_RANGE_PERCENTILE, 99, 8, &lo, &hi);
+    zq_histogram_range(&h, &(zq_activation_spec){ZQ_RANGE_PERCENTILE, 99, 8, false}, &lo, &hi);
     assert_true(lo == 0 && hi == 3);
 }
 
@@ -191,7 +192,7 @@ static void test_mse(void **state) {
             float lo, hi;
             zq_histogram_init(&h);
             zq_histogram_add(&h, N, x);
-            zq_histogram_range(&h, ZQ_RANGE_MSE, 0, bits, &lo, &hi);
+            zq_histogram_range(&h, &(zq_activation_spec){ZQ_RANGE_MSE, 0, bits, false}, &lo, &hi);
             assert_true(lo <= 0 && hi >= 0);
             assert_true(h.lo < 0 || lo == 0);
             assert_true(h.hi > 0 || hi == 0);

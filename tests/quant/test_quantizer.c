@@ -66,6 +66,21 @@ static void test_activation_range(void **state) {
     assert_float_equal(a.scale, 4.0 / 255, 1e-8);
 }
 
+/* Signed bytes around 0, whatever the range. */
+static void test_activation_symmetric(void **state) {
+    (void)state;
+    const zq_activation_spec spec = {.bits = 8, .symmetric = true};
+    static const float ranges[][3] = {{-1, 3, 3}, {-4, 2, 4}, {0, 6, 6}, {2, 4, 4}, {0, 0, 1}};
+    for (size_t k = 0; k < sizeof ranges / sizeof ranges[0]; k++) {
+        const zq_activation a = zq_activation_of_range(&spec, ranges[k][0], ranges[k][1]);
+        assert_true(a.used && a.is_signed && a.zero_point == 128 && a.q_max == 255);
+        assert_true(fabsf(a.scale - ranges[k][2] / 127) < 1e-7f);
+        float y;
+        zq_activation_apply(&a, 1, &ranges[k][2], &y);
+        assert_true(fabsf(y - ranges[k][2]) < 1e-5f);
+    }
+}
+
 static void test_activation_degenerate(void **state) {
     (void)state;
     const float ranges[][2] = {{0, 0},      {1, -1},      {NAN, NAN}, {-INFINITY, INFINITY}, {-3e38f, 3e38f},
@@ -140,6 +155,24 @@ static void test_ties(void **state) {
     for (int i = 0; i < 8; i++)
         assert_int_equal(weights.q[i], q[i]);
     zq_weights_clear(&weights);
+}
+
+/* Two of the largest products with unsigned bytes fit 16 bits where a bit is spared, and only 8 bits spare
+ * one.
+ */
+static void test_spare_bit(void **state) {
+    (void)state;
+    const float w[] = {1, -1, 0.25f, -2};
+    for (int bits = 4; bits <= 8; bits += 4) {
+        const zq_weight_spec spec = {.bits = bits, .spare_bit = true, .range = ZQ_WEIGHT_MINMAX};
+        zq_weights weights;
+        assert_int_equal(zq_weights_quantize(&spec, 1, 4, w, NULL, &weights, NULL), ZQ_OK);
+        assert_int_equal(weights.bits, bits);
+        assert_int_equal(weights.q_max, bits == 8 ? 63 : 7);
+        assert_int_equal(weights.q_min, bits == 8 ? -64 : -8);
+        assert_true(bits < 8 || (weights.q[3] == -63 && 2 * 255 * -weights.q_min <= INT16_MAX + 1));
+        zq_weights_clear(&weights);
+    }
 }
 
 /* Min-max against the definition in double, both schemes, all widths. */
@@ -345,13 +378,21 @@ static void test_container(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_activation_range),   cmocka_unit_test(test_activation_degenerate),
-        cmocka_unit_test(test_activation_apply),   cmocka_unit_test(test_ties),
-        cmocka_unit_test(test_division),           cmocka_unit_test(test_percentile_sorted),
-        cmocka_unit_test(test_weights_minmax),     cmocka_unit_test(test_weights_mse),
-        cmocka_unit_test(test_weights_percentile), cmocka_unit_test(test_dead_channel_and_floor),
-        cmocka_unit_test(test_weights_refused),    cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_activation_range),
+        cmocka_unit_test(test_activation_symmetric),
+        cmocka_unit_test(test_activation_degenerate),
+        cmocka_unit_test(test_activation_apply),
+        cmocka_unit_test(test_ties),
+        cmocka_unit_test(test_division),
+        cmocka_unit_test(test_percentile_sorted),
+        cmocka_unit_test(test_weights_minmax),
+        cmocka_unit_test(test_weights_mse),
+        cmocka_unit_test(test_weights_percentile),
+        cmocka_unit_test(test_dead_channel_and_floor),
+        cmocka_unit_test(test_weights_refused),
+        cmocka_unit_test(test_out_of_memory),
         cmocka_unit_test(test_container),
+        cmocka_unit_test(test_spare_bit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -208,9 +208,12 @@ static void settled_weights_do_less_damage(void **state) {
         zq_standard standard = standardise(graph, &layers, &images);
         const size_t n_values = (size_t)standard.graph->n_values;
         zq_activation *activations = zq_alloc(n_values, sizeof *activations);
+        assert_int_equal(zq_calibrate(standard.graph, &images, NULL,
+                                      &(zq_activation_spec){ZQ_RANGE_MSE, 0, 4, false}, activations, NULL,
+                                      NULL),
+                         ZQ_OK);
         assert_int_equal(
-            zq_calibrate(standard.graph, &images, NULL, ZQ_RANGE_MSE, 0, 4, activations, NULL, NULL), ZQ_OK);
-        assert_int_equal(zq_place(standard.graph, activations, NULL, NULL), ZQ_OK);
+            zq_place(standard.graph, zq_form_of(ZQ_RUNTIME_ONNXRUNTIME), activations, NULL, NULL), ZQ_OK);
         const zq_rounder rounder = {&standard, graph, &layers, activations, &spec};
         assert_int_equal(zq_rounding_new(&rounder, &images, 2, widths, NULL, NULL, &rounding[0], NULL),
                          ZQ_OK);
@@ -222,7 +225,8 @@ static void settled_weights_do_less_damage(void **state) {
                                                 .layers = &layers,
                                                 .activations = activations,
                                                 .rounding = &rounding[k],
-                                                .spec = spec};
+                                                .spec = spec,
+                                                .form = zq_form_of(ZQ_RUNTIME_ONNXRUNTIME)};
             zq_candidate candidate;
             zq_graph *corrected;
             assert_int_equal(zq_candidate_build("test", &source, bits, NULL, &candidate, NULL), ZQ_OK);
