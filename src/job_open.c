@@ -16,6 +16,10 @@ static zq_status check_outputs(zq_job *job) {
     for (int o = 0; o < graph->n_outputs; o++) {
         const zq_value *output = &graph->values[graph->outputs[o]];
         char text[ZQ_SHAPE_TEXT];
+        if (graph->outputs[o] == graph->inputs[0])
+            return zq_fail(&job->error, ZQ_ERR_UNSUPPORTED,
+                           "%s: its output '%s' is the input as it is; export the model without that output",
+                           job->model_path, output->name);
         if (n_images > 1 && (output->shape.rank == 0 || output->shape.dims[0] != n_images))
             return zq_fail(&job->error, ZQ_ERR_UNSUPPORTED,
                            "%s: takes %lld images at once, but output '%s' is %s; export the model for one "

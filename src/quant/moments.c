@@ -6,6 +6,7 @@
 #include "engine/dense.h"
 #include "graph/op.h"
 
+#include <math.h>
 #include <string.h>
 
 enum {
@@ -121,6 +122,14 @@ zq_status zq_moments_add(zq_moments *moments, const zq_plan *plan, const zq_grap
     const zq_status status = add_groups(&v, err);
     zq_free(v.positions);
     return status;
+}
+
+bool zq_moments_are_finite(const zq_moments *moments) {
+    const int64_t k = moments->k;
+    for (int64_t i = 0; moments->gram != NULL && i < moments->groups * k; i++)
+        if (!isfinite(moments->gram[i * k + i % k]))
+            return false;
+    return true;
 }
 
 void zq_moments_clear(zq_moments *moments) {

@@ -18,6 +18,9 @@ typedef struct zq_moments {
 zq_status zq_moments_add(zq_moments *moments, const zq_plan *plan, const zq_graph *graph,
                          const zq_layer *layer, int node, const float *w, zq_error *err);
 
+/* Whether no sum has overflowed. */
+bool zq_moments_are_finite(const zq_moments *moments);
+
 void zq_moments_clear(zq_moments *moments);
 
 #endif

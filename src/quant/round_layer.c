@@ -152,6 +152,8 @@ static zq_status round_widths(rounding *r, const zq_weight_spec *spec, int64_t n
 zq_status zq_round_layer(const zq_rounder *rounder, int i, zq_moments *m, int n_bits, const int *bits,
                          zq_weights *out, zq_error *err) {
     const zq_layer *layer = &rounder->layers->items[i];
+    if (!zq_moments_are_finite(m))
+        zq_moments_clear(m);
     const int64_t n = layer->n_channels, k = layer->per_channel;
     float *w = zq_alloc_raw((size_t)(n * (k + 1)), sizeof *w), *floor = w + n * k;
     zq_feedback *feedback = m->gram == NULL ? NULL : zq_alloc((size_t)m->groups, sizeof *feedback);

@@ -2,6 +2,7 @@
 #include "base/memory.h"
 #include "engine/dense.h"
 #include "quant/feedback.h"
+#include "quant/moments.h"
 #include "tiny_net.h"
 
 enum { CHANNELS = 70, K = 150, SAMPLES = 400 };
@@ -218,6 +219,17 @@ static void fitted_scales_are_the_best_ones(void **state) {
     }
 }
 
+/* Inputs whose squares overflow have no second moments that anything could be made of. */
+static void overflowing_moments_are_told(void **state) {
+    (void)state;
+    float gram[] = {1, 0, 0, 2, 3, 0, 0, 4};
+    const zq_moments moments = {.groups = 2, .k = 2, .n_channels = 2, .gram = gram};
+    assert_true(zq_moments_are_finite(&moments));
+    assert_true(zq_moments_are_finite(&(zq_moments){0}));
+    gram[7] = INFINITY;
+    assert_false(zq_moments_are_finite(&moments));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_loss_is_the_damage_and_far_below_nearest),
@@ -225,6 +237,7 @@ int main(void) {
         cmocka_unit_test(what_the_inputs_do_not_say_is_damped),
         cmocka_unit_test(what_inputs_are_off_by_is_made_up_for),
         cmocka_unit_test(fitted_scales_are_the_best_ones),
+        cmocka_unit_test(overflowing_moments_are_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
