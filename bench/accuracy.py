@@ -136,10 +136,10 @@ def evaluate(name, args, folder):
         subprocess.run(command, check=True)
         found = json.loads(report.read_text())["summary"]
         rows.append((*compare(reference, run(output, images), labels), found["quantized_bytes"] / found["fp32_bytes"],
-                     found["seconds"], found["predicted"]["kl"]))
+                     found["seconds"], found["predicted"]["kl"], 100 * found["predicted"]["agreement"]))
     median = [statistics.median(column) for column in zip(*rows)]
     print(f"| {name} | {median[0]:.4f} | {max(r[0] for r in rows):.4f} | {median[1]:+.2f} | {min(r[1] for r in rows):+.2f} | "
-          f"{median[2]:.1f} | {median[5]:.4f} | {median[3]:.3f} | {median[4]:.1f} |", flush=True)
+          f"{median[2]:.1f} | {median[6]:.1f} | {median[5]:.4f} | {median[3]:.3f} | {median[4]:.1f} |", flush=True)
     if args.reference:
         train = data / "train2000.bin"
         source = read_cifar(train) if train.exists() else samples
@@ -148,7 +148,7 @@ def evaluate(name, args, folder):
         output = folder / f"{name}.reference.onnx"
         quantize_reference(model, calibration, output)
         kl, difference, agreement = compare(reference, run(output, images), labels)
-        print(f"| {name}, quantize_static on 128 real images | {kl:.4f} | | {difference:+.2f} | | {agreement:.1f} | | "
+        print(f"| {name}, quantize_static on 128 real images | {kl:.4f} | | {difference:+.2f} | | {agreement:.1f} | | | "
               f"{output.stat().st_size / model.stat().st_size:.3f} | |", flush=True)
 
 
@@ -166,8 +166,8 @@ def main():
     parser.add_argument("--pixels", action="store_true")
     parser.add_argument("--option", action="append", default=[], help="passed on to zeroq quantize")
     args = parser.parse_args()
-    print("| network | KL median | KL worst | top-1 difference median | worst | agreement % | predicted KL | size | seconds |\n"
-          "|---|---|---|---|---|---|---|---|---|", flush=True)
+    print("| network | KL median | KL worst | top-1 difference median | worst | agreement % | predicted | predicted KL | size | seconds |\n"
+          "|---|---|---|---|---|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(args.keep or temporary)
         folder.mkdir(parents=True, exist_ok=True)

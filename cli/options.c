@@ -302,8 +302,8 @@ static const cli_option options[] = {
     {"--max-kl", NULL, "X", CLI_QUANTIZE, set_max_kl,
      "the smallest network within the size whose KL divergence on held-out images is at most X nats"},
     {"--min-agreement", NULL, "P%", CLI_QUANTIZE, set_agreement,
-     "the smallest one with the same largest output on at least P% of the held-out images (a quarter of "
-     "--num-images)"},
+     "the smallest one with the same largest output on at least P% of photos, as expected from the held-out "
+     "images (a quarter of --num-images)"},
     {"--from", NULL, "FILE", CLI_QUANTIZE, set_from,
      "what 'zeroq pareto --json FILE' found out about this model: nothing is measured again, and only the "
      "size "

@@ -58,13 +58,14 @@ static bool are_photos(const json_t *report) {
 
 static void print_damage(const json_t *report) {
     const json_t *predicted = json_object_get(json_object_get(report, "summary"), "predicted");
-    printf("  predicted     KL %.4f +- %.4f nats, same top-1 on %.0f +- %.0f %% of %lld held-out %s, "
-           "SNR %.1f +- %.1f dB\n",
+    const bool expected = json_is_true(json_object_get(predicted, "agreement_expected"));
+    printf("  predicted     KL %.4f +- %.4f nats, same top-1 on %.0f +- %.0f %%%s, SNR %.1f +- %.1f dB, from "
+           "%lld held-out %s\n",
            real_at(predicted, "kl"), real_at(predicted, "kl_spread"), 100 * real_at(predicted, "agreement"),
-           100 * real_at(predicted, "agreement_spread"),
+           100 * real_at(predicted, "agreement_spread"), expected ? " of photos" : "",
+           real_at(predicted, "snr_db"), real_at(predicted, "snr_db_spread"),
            (long long)json_integer_value(json_object_get(report, "judged_on_images")),
-           are_photos(report) ? "photos" : "distilled images", real_at(predicted, "snr_db"),
-           real_at(predicted, "snr_db_spread"));
+           are_photos(report) ? "photos" : "distilled images");
 }
 
 static const char *pixels_text(const json_t *report) {

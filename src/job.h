@@ -51,6 +51,7 @@ struct zq_job {
     zq_comparison comparison;
     int n_candidates, chosen;
     zq_candidate candidates[ZQ_MAX_CANDIDATES];
+    zq_certainty certainty; /* of the network on the images; no scores: agreement is counted */
     zq_damage predicted;
     int64_t n_judge_images;
     int n_stages, n_kept_stages; /* kept: reading and distilling, when quantize is called again */

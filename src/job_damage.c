@@ -16,10 +16,11 @@ static zq_status refuse_damage(zq_job *job) {
     return zq_fail(
         &job->error, ZQ_ERR_LIMIT,
         "%s: the damage asked for can't be kept: the best network within the size %s, of %llu bytes, "
-        "has a KL divergence of %.4g nats and the same largest output on %.1f %% of %lld held-out "
+        "has a KL divergence of %.4g nats and the same largest output on %.1f %% of %s%lld held-out "
         "images; allow more damage, or a larger size",
         job->model_path, job->options.size, (unsigned long long)job->candidates[job->chosen].bytes,
-        job->predicted.kl, 100 * job->predicted.agreement, (long long)job->n_judge_images);
+        job->predicted.kl, 100 * job->predicted.agreement,
+        job->predicted.expected ? "photos, as expected from " : "", (long long)job->n_judge_images);
 }
 
 /* Makes and judges the candidates of a point of the frontier, and of no other: job->predicted is what the

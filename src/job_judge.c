@@ -2,12 +2,27 @@
 /* Which candidate is written, and how good it is. */
 #include "job.h"
 #include "quant/correct.h"
+#include "quant/labels.h"
 
-static zq_status judge_candidate(zq_job *job, zq_candidate *candidate, float *const *reference,
-                                 const zq_images *images) {
+#include <string.h>
+
+/* Distilled images with labels say how certain the network is; on photos, agreement is counted. */
+static zq_status need_certainty(zq_job *job) {
+    zq_labels labels;
+    zq_labels_init(job->graph, 0, &labels);
+    return labels.value < 0 || strcmp(job->images.source, "fast") != 0 || job->certainty.scores != NULL
+               ? ZQ_OK
+               : zq_certainty_measure(job->graph, &job->images, &job->certainty, &job->error);
+}
+
+/* images: some of the job's. */
+static zq_status judge(zq_job *job, zq_candidate *candidate, float *const *reference, const zq_images *images,
+                       zq_damage *out) {
+    const int64_t per_image = zq_shape_count(&job->images.shape) / job->images.shape.dims[0];
     ZQ_TRY(zq_job_simulate_candidate(job, candidate));
-    return zq_damage_measure(job->standard.graph, reference, candidate->simulated, images, &candidate->damage,
-                             &job->error);
+    return zq_damage_measure(job->standard.graph, reference, candidate->simulated, images,
+                             job->certainty.scores != NULL ? &job->certainty : NULL,
+                             (images->data - job->images.data) / per_image, out, &job->error);
 }
 
 /* The best candidate once more, with its biases corrected. */
@@ -43,7 +58,7 @@ static void take_if_better(zq_job *job, int k) {
 /* Judges the candidate that was added last. */
 static zq_status judge_last(zq_job *job, float *const *reference, const zq_images *images) {
     const int last = job->n_candidates - 1;
-    ZQ_TRY(judge_candidate(job, &job->candidates[last], reference, images));
+    ZQ_TRY(judge(job, &job->candidates[last], reference, images, &job->candidates[last].damage));
     take_if_better(job, last);
     return ZQ_OK;
 }
@@ -62,11 +77,12 @@ static zq_status improve(zq_job *job, float *const *reference, const zq_share *i
 
 zq_status zq_job_choose(zq_job *job, const zq_share *images) {
     float **reference = NULL;
+    ZQ_TRY(need_certainty(job));
     ZQ_TRY(zq_outputs_run(job->standard.graph, &images->choose, &reference, &job->error));
     zq_status status = ZQ_OK;
     job->chosen = 0;
     for (int k = 0; status == ZQ_OK && k < job->n_candidates; k++) {
-        status = judge_candidate(job, &job->candidates[k], reference, &images->choose);
+        status = judge(job, &job->candidates[k], reference, &images->choose, &job->candidates[k].damage);
         take_if_better(job, k);
     }
     if (status == ZQ_OK)
@@ -78,9 +94,7 @@ zq_status zq_job_choose(zq_job *job, const zq_share *images) {
 zq_status zq_job_predict(zq_job *job, const zq_images *images) {
     float **reference = NULL;
     ZQ_TRY(zq_outputs_run(job->standard.graph, images, &reference, &job->error));
-    const zq_status status =
-        zq_damage_measure(job->standard.graph, reference, job->candidates[job->chosen].simulated, images,
-                          &job->predicted, &job->error);
+    const zq_status status = judge(job, &job->candidates[job->chosen], reference, images, &job->predicted);
     job->n_judge_images = images->shape.dims[0];
     zq_outputs_drop(reference, job->graph->n_outputs);
     return status;

@@ -65,6 +65,7 @@ void zq_job_forget_results(zq_job *job) {
     job->seen = NULL;
     job->output_path = NULL;
     job->n_candidates = 0;
+    zq_certainty_clear(&job->certainty);
     job->predicted = (zq_damage){0};
     job->n_judge_images = 0;
     job->saves_frontier = false;

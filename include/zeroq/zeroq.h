@@ -167,7 +167,8 @@ typedef struct zq_summary {
     double n_macs;              /* multiply-accumulates of one image */
     double mean_bits;           /* weight bits, averaged over parameters */
     double predicted_kl;        /* KL(FP32 || quantized) in nats on distilled images that chose nothing */
-    double predicted_agreement; /* share of those images on which both have the same top-1, 0..1 */
+    double predicted_agreement; /* share on which both have the same top-1, 0..1: of photos, as expected from
+                                   those images; of these where the network has no classes */
     double seconds;             /* whole job */
     uint64_t peak_bytes;        /* peak resident memory of the process */
 } zq_summary;

@@ -198,7 +198,8 @@ static double mean_of(int64_t n, const double *x, double *spread_out) {
 }
 
 zq_status zq_damage_measure(zq_graph *fp32, float *const *reference, zq_graph *quantized,
-                            const zq_images *images, zq_damage *out, zq_error *err) {
+                            const zq_images *images, const zq_certainty *certainty, int64_t first,
+                            zq_damage *out, zq_error *err) {
     const int64_t n = images->shape.dims[0];
     float **outputs = NULL;
     ZQ_TRY(zq_outputs_run(quantized, images, &outputs, err));
@@ -208,6 +209,9 @@ zq_status zq_damage_measure(zq_graph *fp32, float *const *reference, zq_graph *q
     if (status == ZQ_OK) {
         zq_output_distance(fp32, n, (const float *const *)reference, (const float *const *)outputs, distance,
                            agreement);
+        if (certainty != NULL)
+            zq_agreement_expect(certainty, first, n, reference[0], outputs[0], agreement);
+        out->expected = certainty != NULL;
         out->kl = mean_of(n, distance, &out->kl_spread);
         out->agreement = mean_of(n, agreement, &out->agreement_spread);
         out->snr_db = signal_to_noise(fp32, 0, n, reference, outputs);

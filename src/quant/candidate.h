@@ -3,6 +3,7 @@
 #ifndef ZQ_QUANT_CANDIDATE_H
 #define ZQ_QUANT_CANDIDATE_H
 
+#include "quant/agreement.h"
 #include "quant/distill.h"
 #include "quant/form.h"
 #include "quant/layers.h"
@@ -13,7 +14,8 @@
 /* How far outputs are from those of the FP32 network, over images. */
 typedef struct zq_damage {
     double kl, kl_spread; /* mean and standard deviation of the distance (quant/sensitivity.h) */
-    double agreement, agreement_spread; /* share of images with the same top-1, 0..1 */
+    double agreement, agreement_spread; /* share of images with the same top-1, 0..1 ... */
+    bool expected;                      /* ... of photos, see quant/agreement.h; false: counted */
     double snr_db;                      /* 10 log10(|z|^2 / |z - z'|^2), all outputs and images together */
     double snr_db_spread;               /* standard deviation of that of single images */
 } zq_damage;
@@ -60,8 +62,10 @@ void zq_candidate_forget(zq_candidate *candidate, int n_layers);
 zq_status zq_outputs_run(zq_graph *graph, const zq_images *images, float ***outputs_out, zq_error *err);
 void zq_outputs_drop(float **outputs, int n_outputs);
 
-/* Distance between the simulated candidate and the FP32 outputs of the same images. */
+/* Distance between the simulated candidate and the FP32 outputs of the same images. certainty: of images of
+ * which these are some, from number first on; NULL: agreement is counted. */
 zq_status zq_damage_measure(zq_graph *fp32, float *const *reference, zq_graph *quantized,
-                            const zq_images *images, zq_damage *out, zq_error *err);
+                            const zq_images *images, const zq_certainty *certainty, int64_t first,
+                            zq_damage *out, zq_error *err);
 
 #endif

@@ -16,10 +16,12 @@ static void put_sentence(FILE *f, const zq_record *record) {
             zq_markup_bytes((double)record->chosen->bytes, after),
             (double)summary->fp32_bytes / (double)record->chosen->bytes);
     fprintf(f,
-            "On %lld image%s used for nothing else, the largest output is the same in <b>%.0f\xc2\xa0%%</b>, "
-            "and the %s is %s\xc2\xa0\xc2\xb1\xc2\xa0%s%s.</p>\n",
-            (long long)record->n_judge_images, record->n_judge_images == 1 ? "" : "s",
-            100 * damage->agreement, zq_html_damage_is_kl(record) ? "KL divergence" : "damage",
+            "%s %lld image%s used for nothing else, the largest output is %s "
+            "<b>%.0f\xc2\xa0%%</b>%s, and the %s is %s\xc2\xa0\xc2\xb1\xc2\xa0%s%s.</p>\n",
+            damage->expected ? "From" : "On", (long long)record->n_judge_images,
+            record->n_judge_images == 1 ? "" : "s",
+            damage->expected ? "expected to be the same on" : "the same in", 100 * damage->agreement,
+            damage->expected ? " of photos" : "", zq_html_damage_is_kl(record) ? "KL divergence" : "damage",
             zq_markup_number(damage->kl, kl), zq_markup_number(damage->kl_spread, spread),
             zq_html_damage_is_kl(record) ? " nats" : "");
 }

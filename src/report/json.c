@@ -153,10 +153,10 @@ static json_t *uniform_json(const zq_record *record) {
 }
 
 static json_t *damage_json(const zq_damage *damage) {
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "kl", number(damage->kl), "kl_spread",
+    return json_pack("{s:o, s:o, s:o, s:o, s:b, s:o, s:o}", "kl", number(damage->kl), "kl_spread",
                      number(damage->kl_spread), "agreement", number(damage->agreement), "agreement_spread",
-                     number(damage->agreement_spread), "snr_db", number(damage->snr_db), "snr_db_spread",
-                     number(damage->snr_db_spread));
+                     number(damage->agreement_spread), "agreement_expected", damage->expected, "snr_db",
+                     number(damage->snr_db), "snr_db_spread", number(damage->snr_db_spread));
 }
 
 static const char *range_name(zq_weight_range range) {
