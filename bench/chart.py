@@ -68,7 +68,12 @@ def lines(path, panels):
         for decade in decades:
             y = place(xs[0], 10 ** decade)[1]
             parts += [line(left, y, left + size, y, "grid"), text(left - 5, y + 4, f"{10 ** decade:g}", "end")]
-        parts += [text(place(x, ys[0])[0], top + size + 16, f"{x:g}", "middle") for x in xs]
+        free = left - size  # where the next label may begin
+        for x in xs:
+            at, words = place(x, ys[0])[0], f"{x:.3g}"
+            if at - 4 * len(words) >= free:
+                parts.append(text(at, top + size + 16, words, "middle"))
+                free = at + 4 * len(words) + 6
         parts += [line(left, top, left, top + size, "axis"), line(left, top + size, left + size, top + size, "axis")]
         for who, curve in curves.items():
             colour = COLOURS[names.index(who)]
