@@ -180,6 +180,16 @@ static bool set_steps(cli_arguments *a, const char *text) {
     return parse_count(text, &a->options.n_steps);
 }
 
+static bool set_effort(cli_arguments *a, const char *text) {
+    static const char *const names[] = {"normal", "fast", "best"};
+    for (int e = 0; e < 3; e++)
+        if (strcmp(text, names[e]) == 0) {
+            a->options.effort = (zq_effort)e;
+            return true;
+        }
+    return false;
+}
+
 static bool set_seed(cli_arguments *a, const char *text) {
     char *end;
     errno = 0;
@@ -323,7 +333,10 @@ static const cli_option options[] = {
      "a page of HTML that shows what was measured: report.html"},
     {"--json", NULL, "FILE", CLI_ALL, set_json, "everything that was measured, as JSON"},
     {"--csv", NULL, "FILE", CLI_TABLE, set_csv, "the frontier as a table: a point a row, a layer a column"},
-    {"--num-images", NULL, "N", CLI_IMAGES, set_images, "distilled images (default 64)"},
+    {"--effort", NULL, "HOW", CLI_IMAGES, set_effort,
+     "fast: 32 distilled images; normal (default): 64, or 128 in small networks; best: 256 with twice the "
+     "steps"},
+    {"--num-images", NULL, "N", CLI_IMAGES, set_images, "distilled images, whatever the effort"},
     {"--images", NULL, "DIR", CLI_PHOTOS, set_photos,
      "photos (JPEG, PNG) in this folder, and those in it, instead of distilled images: all, or --num-images "
      "of "

@@ -8,6 +8,11 @@
 
 enum { USUAL_PHOTOS = 64 };
 
+/* What decides below 8 bits is how many images rounding and sensitivities see, and in small networks they
+ * cost little. */
+enum { FEW_IMAGES = 32, USUAL_IMAGES = 64, MANY_IMAGES = 128, MOST_IMAGES = 256, MOST_STEPS = 20 };
+static const double small_macs = 1e9;
+
 static zq_status make_box(zq_job *job) {
     const int64_t n_channels = job->graph->values[job->graph->inputs[0]].shape.dims[1];
     if (job->box.lo != NULL)
@@ -117,13 +122,29 @@ static zq_status load_photos(zq_job *job) {
 
 /* ---- distilled or random ones */
 
+static void spend_effort(const zq_job *job, zq_distill_options *options) {
+    double macs = job->layers.float_macs;
+    if (options->recipe != ZQ_DISTILL_FAST)
+        return;
+    for (int i = 0; i < job->layers.n; i++)
+        macs += job->layers.items[i].macs;
+    const int normal = macs < small_macs ? MANY_IMAGES : USUAL_IMAGES;
+    if (options->n_images == 0)
+        options->n_images = job->options.effort == ZQ_EFFORT_FAST   ? FEW_IMAGES
+                            : job->options.effort == ZQ_EFFORT_BEST ? MOST_IMAGES
+                                                                    : normal;
+    if (options->n_steps == 0 && job->options.effort == ZQ_EFFORT_BEST)
+        options->n_steps = MOST_STEPS;
+}
+
 static zq_status distill(zq_job *job, zq_recipe recipe, uint64_t seed) {
-    const zq_distill_options options = {.recipe = recipe,
-                                        .n_images = job->options.n_images,
-                                        .n_steps = job->options.n_steps,
-                                        .seed = seed,
-                                        .callback = zq_job_on_step,
-                                        .user = job};
+    zq_distill_options options = {.recipe = recipe,
+                                  .n_images = job->options.n_images,
+                                  .n_steps = job->options.n_steps,
+                                  .seed = seed,
+                                  .callback = zq_job_on_step,
+                                  .user = job};
+    spend_effort(job, &options);
     ZQ_TRY(zq_job_begin_stage(job, "distill"));
     ZQ_TRY(make_box(job));
     ZQ_TRY(zq_distill(job->graph, &job->box, &options, &job->images, &job->error));

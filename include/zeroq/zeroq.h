@@ -86,6 +86,13 @@ typedef enum zq_search {
                               thousands of runs of the network */
 } zq_search;
 
+/* How much work goes into images where their number and steps aren't given (ZQ_DISTILL_FAST). */
+typedef enum zq_effort {
+    ZQ_EFFORT_NORMAL, /* 64 images, 128 where the network is small: below 1e9 multiply-accumulates an image */
+    ZQ_EFFORT_FAST,   /* 32 images: a third of the time, and a third to a half more damage at 4 bits */
+    ZQ_EFFORT_BEST,   /* 256 images with twice the steps: minutes */
+} zq_effort;
+
 /* How the damage of each layer at each width is measured. */
 typedef enum zq_sensitivity_method {
     ZQ_SENSITIVITY_EXACT,  /* the paper's: the network runs with each layer at each width (the default) */
@@ -127,10 +134,11 @@ typedef struct zq_options {
                           */
     const char *input_shapes; /* "NAME=1,3,224,224[;NAME=...]": fixes free dimensions; NULL: as in the file */
     zq_recipe recipe;         /* how images are made */
-    int estimate_bn;  /* not 0: a network whose BatchNormalization was folded away gets estimates of its
-                         statistics, and images distilled from these */
-    int n_images;     /* distilled images; 0: 64. Or photos; 0: at most 64, all to compare */
-    int n_steps;      /* distillation steps; 0: the recipe's own */
+    int estimate_bn; /* not 0: a network whose BatchNormalization was folded away gets estimates of its
+                        statistics, and images distilled from these */
+    zq_effort effort;
+    int n_images;     /* distilled images; 0: as effort says. Or photos; 0: at most 64, all to compare */
+    int n_steps;      /* distillation steps; 0: as effort or the recipe says */
     double input_max; /* largest pixel value before normalisation (1 or 255); 0: estimate the valid range */
     double input_mean[4]; /* mean subtracted from a pixel, per channel; used when n_input_norm > 0 */
     double input_std[4];  /* deviation a pixel is divided by, per channel */

@@ -25,7 +25,8 @@ zq_status zq_rounding_start(const zq_layers *layers, int n_widths, const int *wi
     *out = (zq_rounding){.n_layers = layers->n, .n_widths = n_widths};
     memcpy(out->widths, widths, (size_t)n_widths * sizeof *widths);
     out->weights = zq_alloc((size_t)layers->n * (size_t)n_widths, sizeof *out->weights);
-    return out->weights == NULL ? zq_fail_memory(err) : ZQ_OK;
+    out->scarce = zq_alloc((size_t)layers->n, sizeof *out->scarce);
+    return out->weights == NULL || out->scarce == NULL ? zq_fail_memory(err) : ZQ_OK;
 }
 
 /* What the widest values of one run may take. */
@@ -52,6 +53,7 @@ static zq_status visit(void *user, zq_plan *plan, int node, zq_error *err) {
     if (i < 0)
         return ZQ_OK;
     const zq_layer *layer = &s->rounder.layers->items[i];
+    s->result->scarce[i] = zq_plan_positions(plan, node) < layer->per_channel;
     if (!layer->affine)
         ZQ_TRY(zq_moments_add(&s->moments[i], plan, s->rounder.graph, layer, node, NULL, err));
     if (++s->n_seen[i] < layer->n_nodes)
@@ -105,6 +107,7 @@ void zq_rounding_clear(zq_rounding *rounding) {
     for (int i = 0; rounding->weights != NULL && i < rounding->n_layers * rounding->n_widths; i++)
         zq_weights_clear(&rounding->weights[i]);
     zq_free(rounding->weights);
+    zq_free(rounding->scarce);
     *rounding = (zq_rounding){0};
 }
 

@@ -10,6 +10,8 @@ struct zq_rounding {
     int n_layers, n_widths;
     int widths[ZQ_MAX_WIDTHS];
     zq_weights *weights; /* [n_layers, n_widths], owned */
+    bool *scarce;        /* [n_layers] it was rounded on fewer inputs than a channel has weights, such as a
+                            classifier behind        pooling, which has one of each image; owned */
 };
 
 /* Every layer at every width, on the inputs that it has in the calibration network on these images
