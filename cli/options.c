@@ -172,6 +172,25 @@ static bool set_threads(cli_arguments *a, const char *text) {
     return parse_count(text, &a->options.n_threads);
 }
 
+/* "700MB", "1.5GB" */
+static bool set_memory(cli_arguments *a, const char *text) {
+    static const struct {
+        const char *name;
+        double factor;
+    } units[] = {{"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}};
+    const size_t n = strspn(text, "0123456789.");
+    char number[32];
+    double value;
+    snprintf(number, sizeof number, "%.*s", (int)n, text);
+    for (int u = 0; u < 3; u++)
+        if (n < sizeof number && strcmp(text + n, units[u].name) == 0 &&
+            parse_number(number, 0.001, 1e6, &value)) {
+            a->options.memory = (uint64_t)(value * units[u].factor);
+            return true;
+        }
+    return false;
+}
+
 static bool set_images(cli_arguments *a, const char *text) {
     return parse_count(text, &a->options.n_images);
 }
@@ -380,6 +399,10 @@ static const cli_option options[] = {
      "the plan of a step of the distillation: forward, statistics and gradient"},
     {"--shape", NULL, "NAME=1,3,H,W", CLI_ALL, set_shape, "fixes free dimensions of an input"},
     {"--threads", NULL, "N", CLI_ALL, set_threads, "threads (default: all cores)"},
+    {"--memory", NULL, "SIZE", CLI_IMAGES, set_memory,
+     "the most memory that may be taken, such as 700MB or 1.5GB: fewer images run at once then; what can't "
+     "be "
+     "kept is refused before the work"},
     {"--seed", NULL, "N", CLI_IMAGES, set_seed, "another seed gives other images (default 0)"},
     {"--quiet", "-q", NULL, CLI_ALL, set_quiet, "no progress and no summary"},
 };

@@ -97,6 +97,7 @@ static zq_status check_path(zq_job *job, const char *path) {
  * widths on the Pareto frontier (eq. 4), and write what does best on images held out. */
 static zq_status quantize(zq_job *job, const char *path, int *bits) {
     ZQ_TRY(check_path(job, path));
+    ZQ_TRY(zq_job_check_memory(job, ZQ_TASK_QUANTIZE));
     ZQ_TRY(zq_job_make_images(job, job->options.recipe, job->options.seed));
     zq_share images = share_images(&job->images, zq_graph_images(job->graph));
     ZQ_TRY(calibrate(job));
@@ -123,7 +124,9 @@ zq_status zq_job_check_path(zq_job *job, const char *path) {
 
 zq_status zq_job_distill(zq_job *job) {
     ZQ_TRY(zq_job_need_model(job));
-    const zq_status status = zq_job_make_images(job, job->options.recipe, job->options.seed);
+    zq_status status = zq_job_check_memory(job, ZQ_TASK_DISTILL);
+    if (status == ZQ_OK)
+        status = zq_job_make_images(job, job->options.recipe, job->options.seed);
     if (status != ZQ_OK)
         zq_job_name_file(&job->error, job->model_path);
     return status;
@@ -138,6 +141,7 @@ static zq_status need_layers(zq_job *job) {
 }
 
 static zq_status save_frontier(zq_job *job, int *bits) {
+    ZQ_TRY(zq_job_check_memory(job, ZQ_TASK_PARETO));
     ZQ_TRY(zq_job_make_images(job, job->options.recipe, job->options.seed));
     ZQ_TRY(calibrate(job));
     ZQ_TRY(zq_job_find_limit(job, bits));

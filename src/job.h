@@ -71,6 +71,13 @@ zq_status zq_job_need_model(zq_job *job);
 /* The sentence of an error begins with the file, unless it does already. [job_open.c] */
 void zq_job_name_file(zq_error *error, const char *path);
 
+/* Allocations keep options.memory from here on; whether what is to be done can keep it, too; and status, or a
+ * better sentence where a model can't even be read. [job_memory.c] */
+void zq_job_limit_memory(const zq_job *job);
+typedef enum zq_task { ZQ_TASK_DISTILL, ZQ_TASK_QUANTIZE, ZQ_TASK_PARETO } zq_task;
+zq_status zq_job_check_memory(zq_job *job, zq_task task);
+zq_status zq_job_explain_memory(zq_job *job, const char *path, zq_status status);
+
 /* Forgets all that quantizing found, and all of the model. [job_life.c] */
 void zq_job_forget_results(zq_job *job);
 void zq_job_forget_model(zq_job *job);

@@ -27,8 +27,9 @@ static zq_status judge(zq_job *job, zq_candidate *candidate, float *const *refer
 
 /* The best candidate once more, with its biases corrected. */
 static zq_status correct_chosen(zq_job *job, const zq_images *images) {
-    const zq_candidate *best = &job->candidates[job->chosen];
+    zq_candidate *best = &job->candidates[job->chosen];
     zq_graph *corrected;
+    ZQ_TRY(zq_job_simulate_candidate(job, best));
     ZQ_TRY(zq_correct_biases(job->standard.graph, &job->layers, best->weights, best->simulated, images,
                              &corrected, &job->error));
     return zq_job_add_candidate(job, best->name, best->bits, best->rounding, best->range, corrected);
@@ -40,6 +41,8 @@ static zq_status settle_chosen(zq_job *job, const zq_images *images) {
     const zq_weight_spec spec = zq_job_weight_spec(job, ZQ_WEIGHT_MSE);
     const zq_rounder rounder = zq_job_rounder(job, &spec);
     zq_rounding_clear(&job->settled);
+    zq_graph_drop(job->candidates[job->chosen].simulated); /* made anew if it stays the best */
+    job->candidates[job->chosen].simulated = NULL;
     ZQ_TRY(zq_rounding_settle(&rounder, images, &job->rounding, best->bits, &job->settled, &job->error));
     return zq_job_add_candidate(job, best->name, best->bits, &job->settled, ZQ_WEIGHT_MSE, NULL);
 }

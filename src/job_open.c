@@ -125,15 +125,16 @@ void zq_job_name_file(zq_error *error, const char *path) {
     memcpy(error->text, text, sizeof text);
 }
 
-static void use_threads(const zq_job *job) {
+static void use_resources(const zq_job *job) {
     omp_set_num_threads(job->options.n_threads > 0 ? job->options.n_threads : omp_get_num_procs());
+    zq_job_limit_memory(job);
 }
 
 zq_status zq_job_open(zq_job *job, const char *path) {
     zq_job_forget_model(job);
     job->error = (zq_error){0};
-    use_threads(job);
-    const zq_status status = open_model(job, path);
+    use_resources(job);
+    const zq_status status = zq_job_explain_memory(job, path, open_model(job, path));
     if (status != ZQ_OK) {
         zq_job_name_file(&job->error, path);
         zq_job_forget_model(job);
@@ -143,6 +144,6 @@ zq_status zq_job_open(zq_job *job, const char *path) {
 
 zq_status zq_job_need_model(zq_job *job) {
     job->error = (zq_error){0};
-    use_threads(job);
+    use_resources(job);
     return job->graph != NULL ? ZQ_OK : zq_fail(&job->error, ZQ_ERR_USAGE, "no model has been opened");
 }

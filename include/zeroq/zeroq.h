@@ -155,6 +155,9 @@ typedef struct zq_options {
     zq_range_method activation_range;
     double percentile;   /* for ZQ_RANGE_PERCENTILE; default 99.99 */
     int n_threads;       /* 0: all cores this process may use */
+    uint64_t memory;     /* bytes that the process may take at most, the program itself included: fewer images
+                            run at once then, and what can't be kept is refused before the work with
+                            ZQ_ERR_LIMIT; 0: no limit */
     uint64_t seed;       /* default 0; same seed, build and machine: same bytes */
     const char *from;    /* what zq_job_pareto found out, as zq_job_write_json wrote it: only the size and the
                             limits of the damage can be chosen then; NULL: measure */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/memory.h"
 
+#include <malloc.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,12 +10,35 @@ enum { ALIGNMENT = 64 };
 
 static atomic_long fail_at;
 
+static atomic_size_t held;
+static _Thread_local size_t limit; /* 0: none */
+
 void zq_alloc_fail_at(long n) {
     atomic_store(&fail_at, n);
 }
 
 static bool fails_on_purpose(void) {
     return atomic_load_explicit(&fail_at, memory_order_relaxed) > 0 && atomic_fetch_sub(&fail_at, 1) == 1;
+}
+
+size_t zq_memory_held(void) {
+    return atomic_load_explicit(&held, memory_order_relaxed);
+}
+
+void zq_memory_set_limit(size_t bytes) {
+    limit = bytes;
+}
+
+size_t zq_memory_left(void) {
+    const size_t now = zq_memory_held();
+    return limit == 0 ? SIZE_MAX : now < limit ? limit - now : 0;
+}
+
+void zq_memory_trim(void) {
+#ifdef __GLIBC__
+    if (limit != 0)
+        malloc_trim(0);
+#endif
 }
 
 bool zq_mul_size(size_t a, size_t b, size_t *out) {
@@ -30,7 +54,11 @@ void *zq_alloc_raw(size_t count, size_t size) {
     if (!zq_mul_size(count, size, &bytes) || bytes > PTRDIFF_MAX - ALIGNMENT || fails_on_purpose())
         return NULL;
     bytes = (bytes + ALIGNMENT) / ALIGNMENT * ALIGNMENT; /* a multiple, and at least one line */
-    return aligned_alloc(ALIGNMENT, bytes);
+    if (bytes > zq_memory_left())
+        return NULL;
+    void *memory = aligned_alloc(ALIGNMENT, bytes);
+    atomic_fetch_add_explicit(&held, malloc_usable_size(memory), memory_order_relaxed);
+    return memory;
 }
 
 void *zq_alloc(size_t count, size_t size) {
@@ -58,6 +86,7 @@ bool zq_grow(void *array_ptr, size_t *capacity, size_t count, size_t size) {
 }
 
 void zq_free(void *memory) {
+    atomic_fetch_sub_explicit(&held, malloc_usable_size(memory), memory_order_relaxed);
     free(memory);
 }
 

@@ -25,6 +25,18 @@ char *zq_strdup(const char *text);               /* owned copy; NULL when out of
 char *zq_strndup(const char *text, size_t n);    /* of the first n bytes */
 void *zq_memdup(const void *data, size_t bytes); /* owned copy */
 
+/* Bytes that all threads hold of what these functions gave. */
+size_t zq_memory_held(void);
+
+/* Beyond so many bytes held in all, this thread's allocations fail; 0: only where the system has no more. */
+void zq_memory_set_limit(size_t bytes);
+
+/* What this thread may still allocate; SIZE_MAX: no limit. */
+size_t zq_memory_left(void);
+
+/* Under a limit, gives what was freed back to the system. */
+void zq_memory_trim(void);
+
 /* a * b and a + b into *out; false on overflow. */
 bool zq_mul_size(size_t a, size_t b, size_t *out);
 bool zq_mul_i64(int64_t a, int64_t b, int64_t *out);

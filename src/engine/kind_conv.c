@@ -106,7 +106,7 @@ static zq_status new_state(zq_plan *plan, const zq_node *conv, bool relu, conv_s
         status = zq_dnn_conv_new(&state->window, &options, &state->conv, err);
     }
     const bool refused = status == ZQ_ERR_UNSUPPORTED;
-    if (status == ZQ_OK)
+    if (status == ZQ_OK && !plan->options.varied)
         status = pack(plan, state, state->weights, err);
     *state_out = state;
     if (status != ZQ_OK) {
@@ -150,8 +150,9 @@ static zq_status match(zq_plan *plan, int at, zq_step *step, zq_error *err) {
 }
 
 static zq_status forward(zq_plan *plan, zq_step *step, zq_error *err) {
-    (void)err;
-    const conv_state *state = step->state;
+    conv_state *state = step->state;
+    if (state->packed == NULL)
+        ZQ_TRY(pack(plan, state, state->weights, err));
     zq_dnn_conv_forward(state->conv, zq_slot_floats(plan, step->in[0]), state->packed, state->bias,
                         zq_slot_floats(plan, step->out[0]));
     return ZQ_OK;

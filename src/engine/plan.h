@@ -19,11 +19,26 @@ typedef struct zq_plan_options {
     bool keep_values; /* every value stays readable after forward, and zq_plan_forward_override is possible */
     bool statistics;  /* values that carry stats are never fused away (gradient implies it) */
     bool separate;  /* nodes with weights run by themselves, so that their outputs exist (zq_plan_response) */
+    bool varied;    /* weights are given by zq_plan_vary: a Conv packs its own only if it runs without */
     bool reference; /* plain C operators only: for tests */
 } zq_plan_options;
 
 zq_status zq_plan_new(zq_graph *graph, const zq_plan_options *options, zq_plan **plan_out, zq_error *err);
 void zq_plan_drop(zq_plan *plan); /* NULL is allowed */
+
+/* What a plan may take, and what is to find room beside it. */
+typedef struct zq_plan_room {
+    int64_t divides;  /* the number of images is a divisor of this; 0: any number */
+    int64_t copies;   /* every image is run so many times at once; 0: once */
+    size_t most;      /* bytes of the plan; 0: as many as there are */
+    size_t spare;     /* bytes that the caller will want beside it (zq_memory_left) ... */
+    size_t per_image; /* ... and for each image, copies included */
+} zq_plan_room;
+
+/* The plan for as many images as there is room for, options->n_images at most, which becomes their number
+ * (not counting copies). At the least one image, or a fixed batch, whatever it takes. [fit.c] */
+zq_status zq_plan_fit(zq_graph *graph, zq_plan_options *options, const zq_plan_room *room, zq_plan **plan_out,
+                      zq_error *err);
 
 /* Bytes that the plan holds (arena, packed weights). */
 size_t zq_plan_bytes(const zq_plan *plan);

@@ -59,11 +59,13 @@ static zq_status calibration_new(calibration *c, zq_error *err) {
     const int64_t n_images = shape->dims[0];
     c->image_size = (size_t)(count / n_images);
     c->n_batch = choose_batch(graph, n_images);
-    const zq_plan_options options = {.n_images = c->n_batch,
-                                     .height = shape->rank == 4 ? shape->dims[2] : 0,
-                                     .width = shape->rank == 4 ? shape->dims[3] : 0,
-                                     .keep_values = true};
-    ZQ_TRY(zq_plan_new(c->graph, &options, &c->plan, err));
+    zq_plan_options options = {.n_images = c->n_batch,
+                               .height = shape->rank == 4 ? shape->dims[2] : 0,
+                               .width = shape->rank == 4 ? shape->dims[3] : 0,
+                               .keep_values = true};
+    const zq_plan_room room = {.divides = n_images, .spare = (size_t)graph->n_values * sizeof(zq_histogram)};
+    ZQ_TRY(zq_plan_fit(c->graph, &options, &room, &c->plan, err));
+    c->n_batch = options.n_images;
     const int64_t expected = zq_shape_count(zq_plan_shape(c->plan, graph->inputs[0]));
     if (expected != c->n_batch * (int64_t)c->image_size)
         return zq_fail(err, ZQ_ERR_INTERNAL, "images of %zu elements don't fit the input '%s' of %lld",

@@ -134,6 +134,7 @@ static zq_status run_piece(zq_plan *plan, const zq_graph *graph, const zq_images
 static zq_status run_pieces(zq_graph *graph, const zq_images *images, float **outputs, zq_error *err) {
     const int64_t n_images = images->shape.dims[0];
     zq_plan_options options = {.n_images = graph->free_batch ? PIECE : zq_graph_images(graph)};
+    const zq_plan_room room = {0};
     zq_plan *plan = NULL;
     zq_status status = ZQ_OK;
     for (int64_t first = 0; status == ZQ_OK && first < n_images; first += options.n_images) {
@@ -144,7 +145,7 @@ static zq_status run_pieces(zq_graph *graph, const zq_images *images, float **ou
             options.n_images = n_images - first;
         }
         if (plan == NULL)
-            status = zq_plan_new(graph, &options, &plan, err);
+            status = zq_plan_fit(graph, &options, &room, &plan, err);
         if (status == ZQ_OK)
             status = run_piece(plan, graph, images, first, outputs, err);
     }

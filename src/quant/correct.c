@@ -161,17 +161,18 @@ static zq_status make_room(correction *c, zq_error *err) {
 
 /* One network after the other: what a layer's input means is all that is wanted of the first. */
 static zq_status correct(correction *c, const zq_images *images, zq_error *err) {
-    const zq_plan_options options = {.n_images = images->shape.dims[0]};
+    zq_plan_options options = {.n_images = images->shape.dims[0]};
+    const zq_plan_room room = {0};
     const zq_plan_visitor visitor = {.before = take_mean, .user = c};
     zq_plan *plan = NULL;
     ZQ_TRY(make_room(c, err));
     ZQ_TRY(zq_layers_own_biases(c->corrected, c->layers, err));
-    ZQ_TRY(zq_plan_new(c->graph, &options, &plan, err));
+    ZQ_TRY(zq_plan_fit(c->graph, &options, &room, &plan, err));
     zq_plan_set_input(plan, 0, images->data);
     zq_status status = zq_plan_forward_visited(plan, &visitor, err);
     zq_plan_drop(plan);
     if (status == ZQ_OK)
-        status = zq_plan_new(c->quantized, &options, &plan, err);
+        status = zq_plan_fit(c->quantized, &options, &room, &plan, err);
     if (status != ZQ_OK)
         return status;
     zq_plan_set_input(plan, 0, images->data);

@@ -126,18 +126,19 @@ static int64_t smaller_divisor(int64_t n, int64_t than) {
  * memory limit. */
 static zq_status plan_for(solver *solver, int64_t height, int64_t width, zq_error *err) {
     const zq_graph *graph = solver->graph;
-    solver->micro = graph->free_batch ? solver->group : graph->values[graph->inputs[0]].shape.dims[0];
-    for (;;) {
-        zq_plan_drop(solver->plan);
-        solver->plan = NULL;
-        const zq_plan_options options = {
-            .n_images = solver->micro, .height = height, .width = width, .gradient = true};
-        const zq_status status = zq_plan_new(solver->graph, &options, &solver->plan, err);
-        const bool fits = status == ZQ_OK && zq_plan_bytes(solver->plan) <= memory_limit_bytes;
-        if (fits || !graph->free_batch || solver->micro == 1 || (status != ZQ_OK && status != ZQ_ERR_MEMORY))
-            return status;
-        solver->micro = smaller_divisor(solver->group, solver->micro);
-    }
+    zq_plan_options options = {.n_images = graph->free_batch ? solver->group
+                                                             : graph->values[graph->inputs[0]].shape.dims[0],
+                               .height = height,
+                               .width = width,
+                               .gradient = true};
+    const zq_plan_room room = {.divides = solver->group,
+                               .most = memory_limit_bytes,
+                               .spare = 2 * (size_t)(solver->group * image_size(solver)) * sizeof(float)};
+    zq_plan_drop(solver->plan);
+    solver->plan = NULL;
+    const zq_status status = zq_plan_fit(solver->graph, &options, &room, &solver->plan, err);
+    solver->micro = options.n_images;
+    return status;
 }
 
 /* Sets the size of the images; all buffers are room for the full size. */
@@ -239,6 +240,8 @@ static zq_status distill_fast(solver *solver, zq_error *err) {
     start(solver);
     if (small_first) {
         ZQ_TRY(descend_fast(solver, solver->n_steps * 3 / 4, 0.1, err));
+        zq_plan_drop(solver->plan); /* it isn't needed any more, and both sizes at once take room */
+        solver->plan = NULL;
         ZQ_TRY(resize(solver, height, width, err));
         zq_noise_add_photo(zq_random_seed(solver->options->seed, "detail"), &solver->shape, 1, 0.04,
                            solver->x);
@@ -293,12 +296,15 @@ static zq_status check(const zq_graph *graph, const zq_box *box, zq_error *err) 
 }
 
 /* All of few images, or of a number that can't be shared out. */
-static int64_t choose_group(const solver *solver, int64_t fixed) {
-    const int64_t n_images = solver->shape.dims[0];
+int64_t zq_distill_group(const zq_graph *graph, const zq_distill_options *options, int64_t *n_images_out) {
+    const int64_t fixed = zq_graph_images(graph);
+    int64_t n_images = options->n_images > 0 ? options->n_images : DEFAULT_IMAGES;
+    n_images = (n_images + fixed - 1) / fixed * fixed;
+    *n_images_out = n_images;
     int64_t group = n_images;
     while (group > 0 && (group > MOST_GROUP || group % fixed != 0))
         group = smaller_divisor(n_images, group);
-    return group >= LEAST_GROUP && solver->options->recipe != ZQ_DISTILL_PAPER ? group : n_images;
+    return group >= LEAST_GROUP && options->recipe != ZQ_DISTILL_PAPER ? group : n_images;
 }
 
 /* Numbers of images and steps, and room for them. */
@@ -306,13 +312,12 @@ static zq_status prepare(solver *solver, zq_error *err) {
     const zq_distill_options *o = solver->options;
     solver->shape = solver->graph->values[solver->graph->inputs[0]].shape;
     const int64_t fixed = solver->graph->free_batch ? 1 : solver->shape.dims[0];
-    int64_t n_images = o->n_images > 0 ? o->n_images : DEFAULT_IMAGES;
+    int64_t n_images;
     if (fixed < 1 || fixed > 4096)
         return zq_fail(err, ZQ_ERR_UNSUPPORTED, "the network takes %lld images at once; expected 1 to 4096",
                        (long long)fixed);
-    n_images = (n_images + fixed - 1) / fixed * fixed;
+    solver->group = zq_distill_group(solver->graph, o, &n_images);
     solver->shape.dims[0] = n_images;
-    solver->group = choose_group(solver, fixed);
     solver->n_steps = o->recipe == ZQ_DISTILL_NOISE   ? 0
                       : o->n_steps > 0                ? o->n_steps
                       : o->recipe == ZQ_DISTILL_PAPER ? PAPER_STEPS

@@ -52,4 +52,7 @@ zq_status zq_distill(zq_graph *graph, const zq_box *box, const zq_distill_option
                      zq_images *images_out, zq_error *err);
 void zq_images_clear(zq_images *images);
 
+/* How many images are matched at a time; *n_images_out: of how many in all. */
+int64_t zq_distill_group(const zq_graph *graph, const zq_distill_options *options, int64_t *n_images_out);
+
 #endif

@@ -39,18 +39,23 @@ typedef struct session {
 
 /* ---- memory */
 
-static double bytes_of_image(const session *s) {
+static double value_bytes(const session *s) {
     double bytes = 0;
     for (int v = 0; v < s->graph->n_values; v++)
         if (s->graph->values[v].constant == NULL)
             bytes += (double)zq_shape_count(&s->graph->values[v].shape) * sizeof(float);
-    return bytes * (1 + 0.5 * s->n_widths); /* about half of the values are outputs of weighted nodes */
+    return bytes;
+}
+
+/* Of one image: about half of the values are outputs of weighted nodes. */
+static double response_bytes(const session *s) {
+    return 0.5 * value_bytes(s) * s->n_widths;
 }
 
 static void choose_micro(session *s) {
     const int64_t n_images = s->images->shape.dims[0];
     s->micro = s->graph->free_batch ? n_images : s->graph->values[s->graph->inputs[0]].shape.dims[0];
-    const double bytes = bytes_of_image(s);
+    const double bytes = value_bytes(s) + response_bytes(s);
     while (s->graph->free_batch && s->micro > 1 &&
            (n_images % s->micro != 0 || bytes * (double)s->micro > memory_limit_bytes))
         s->micro--;
@@ -223,13 +228,15 @@ zq_status zq_fisher_measure(zq_graph *graph, const zq_layers *layers, const zq_i
                  .user = user};
     memset(omega, 0, (size_t)(layers->n * n_widths) * sizeof *omega);
     choose_micro(&s);
-    const zq_plan_options options = {.n_images = s.micro,
-                                     .height = images->shape.dims[2],
-                                     .width = images->shape.dims[3],
-                                     .gradient = true,
-                                     .keep_values = true,
-                                     .separate = true};
-    zq_status status = zq_plan_new(graph, &options, &s.plan, err);
+    zq_plan_options options = {.n_images = s.micro,
+                               .height = images->shape.dims[2],
+                               .width = images->shape.dims[3],
+                               .gradient = true,
+                               .keep_values = true,
+                               .separate = true};
+    const zq_plan_room room = {.divides = images->shape.dims[0], .per_image = (size_t)response_bytes(&s)};
+    zq_status status = zq_plan_fit(graph, &options, &room, &s.plan, err);
+    s.micro = options.n_images;
     if (status == ZQ_OK)
         status = make_room(&s, err);
     const int64_t n_batches = images->shape.dims[0] / s.micro;

@@ -52,11 +52,7 @@ static void read_outputs(const zq_joint *joint, float **outputs) {
 }
 
 static zq_status make_room(zq_joint *joint, zq_error *err) {
-    size_t most = 1;
-    for (int i = 0; i < joint->layers->n; i++) {
-        const size_t n = (size_t)(joint->layers->items[i].n_channels * joint->layers->items[i].per_channel);
-        most = n > most ? n : most;
-    }
+    const size_t most = zq_layers_largest(joint->layers);
     joint->now = zq_alloc_raw((size_t)joint->layers->n, sizeof *joint->now);
     joint->distance = zq_alloc((size_t)joint->n_images, sizeof *joint->distance);
     joint->channel_first = zq_alloc_raw(most, sizeof *joint->channel_first);
@@ -71,11 +67,13 @@ static zq_status make_room(zq_joint *joint, zq_error *err) {
 }
 
 static zq_status start(zq_joint *joint, const zq_images *images, zq_error *err) {
-    const zq_plan_options options = {.n_images = joint->n_images,
-                                     .height = images->shape.dims[2],
-                                     .width = images->shape.dims[3],
-                                     .keep_values = true};
-    ZQ_TRY(zq_plan_new(joint->graph, &options, &joint->plan, err));
+    zq_plan_options options = {.n_images = joint->n_images,
+                               .height = images->shape.dims[2],
+                               .width = images->shape.dims[3],
+                               .keep_values = true};
+    const zq_plan_room room = {.spare = 4 * zq_layers_largest(joint->layers) * sizeof(float)};
+    ZQ_TRY(zq_plan_fit(joint->graph, &options, &room, &joint->plan, err));
+    joint->n_images = options.n_images;
     ZQ_TRY(make_room(joint, err));
     zq_plan_set_input(joint->plan, 0, images->data);
     ZQ_TRY(zq_plan_forward(joint->plan, err));

@@ -229,6 +229,22 @@ void zq_layer_store(const zq_graph *graph, const zq_layer *layer, const float *w
                 constant_out[(o * s.n_channels + c) * s.n_inner + i] = w[(c * s.n_outer + o) * s.n_inner + i];
 }
 
+size_t zq_layers_largest(const zq_layers *layers) {
+    size_t most = 1;
+    for (int i = 0; i < layers->n; i++) {
+        const size_t n = (size_t)(layers->items[i].n_channels * layers->items[i].per_channel);
+        most = n > most ? n : most;
+    }
+    return most;
+}
+
+size_t zq_layers_weights(const zq_layers *layers) {
+    size_t n = 0;
+    for (int i = 0; i < layers->n; i++)
+        n += (size_t)(layers->items[i].n_channels * layers->items[i].per_channel);
+    return n;
+}
+
 /* A bias that nodes or graphs share, or that is one number for all channels, becomes one for each node and
  * channel. */
 static zq_status own_bias(zq_graph *graph, int n, int64_t n_channels, zq_error *err) {

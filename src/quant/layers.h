@@ -45,6 +45,10 @@ void zq_layer_store(const zq_graph *graph, const zq_layer *layer, const float *w
  * operator counts none. */
 zq_status zq_layer_node_macs(const zq_graph *graph, const zq_node *node, double *macs_out, zq_error *err);
 
+/* Weights of the largest layer, at least 1; and of all. */
+size_t zq_layers_largest(const zq_layers *layers);
+size_t zq_layers_weights(const zq_layers *layers);
+
 /* Every node of a layer that has a bias gets its own for writing, one for each channel. */
 zq_status zq_layers_own_biases(zq_graph *graph, const zq_layers *layers, zq_error *err);
 

@@ -25,7 +25,7 @@ typedef struct visit {
     int64_t *positions, *expected; /* [n] of x and of y; owned */
 } visit;
 
-static int64_t groups_of(const zq_graph *graph, const zq_layer *layer) {
+int64_t zq_moments_groups(const zq_graph *graph, const zq_layer *layer) {
     int64_t groups = 1;
     const zq_node *node = &graph->nodes[layer->nodes[0]];
     if (strcmp(node->op->name, "Conv") == 0 && zq_node_int(node, "group", 1, &groups, NULL) != ZQ_OK)
@@ -95,7 +95,7 @@ static zq_status make_room(zq_moments *m, const zq_graph *graph, const zq_layer 
     if (m->gram != NULL)
         return ZQ_OK;
     *m = (zq_moments){
-        .groups = groups_of(graph, layer), .k = layer->per_channel, .n_channels = layer->n_channels};
+        .groups = zq_moments_groups(graph, layer), .k = layer->per_channel, .n_channels = layer->n_channels};
     m->gram = zq_alloc((size_t)(m->groups * m->k * m->k), sizeof *m->gram);
     if (residual)
         m->residual = zq_alloc((size_t)(m->n_channels * m->k), sizeof *m->residual);

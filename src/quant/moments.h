@@ -12,6 +12,9 @@ typedef struct zq_moments {
     float *residual;               /* [n_channels, k] sum of (w y - w x) x^T; owned; NULL: not wanted */
 } zq_moments;
 
+/* Groups of a layer's convolution, 1 otherwise. */
+int64_t zq_moments_groups(const zq_graph *graph, const zq_layer *layer);
+
 /* Adds the inputs x of a node of the layer, at positions spread over all images of the plan. Called before
  * the node runs. w: NULL, or the layer's weights [n_channels, k]: then the plan holds two halves of as many
  * images, the first of which has the inputs y that x should be, and residual is summed too. */

@@ -30,7 +30,7 @@ zq_status zq_rounding_start(const zq_layers *layers, int n_widths, const int *wi
 }
 
 /* What the widest values of one run may take. */
-static const double run_bytes = 1e9;
+static const double run_bytes = 7e8;
 
 int64_t zq_rounding_images(const zq_graph *graph, int64_t n_images) {
     double most = 1;
@@ -43,6 +43,25 @@ int64_t zq_rounding_images(const zq_graph *graph, int64_t n_images) {
     }
     const double fit = run_bytes / (3 * sizeof(float) * most);
     return fit < 1 ? 1 : fit < (double)n_images ? (int64_t)fit : n_images;
+}
+
+/* Of the layer that takes the most. */
+static size_t layer_bytes(const zq_graph *graph, const zq_layer *layer) {
+    const size_t k = (size_t)layer->per_channel, n = (size_t)layer->n_channels;
+    const size_t groups = (size_t)zq_moments_groups(graph, layer);
+    const size_t gram = groups * k * k, patches = (2 * k + n) * 1024; /* and then, instead, the factor */
+    return (gram + (gram > patches ? gram : patches) + 3 * n * k) * sizeof(float);
+}
+
+size_t zq_rounding_bytes(const zq_graph *graph, const zq_layers *layers, int n_widths, bool settled) {
+    const size_t own =
+        settled ? 3 * zq_layers_largest(layers) * sizeof(float) : 0; /* residuals, weights twice */
+    size_t most = 0;
+    for (int i = 0; i < layers->n; i++) {
+        const size_t bytes = layer_bytes(graph, &layers->items[i]);
+        most = bytes > most ? bytes : most;
+    }
+    return most + own + (size_t)n_widths * zq_layers_weights(layers);
 }
 
 /* ---- one pass through the calibration network */
@@ -68,12 +87,14 @@ static zq_status visit(void *user, zq_plan *plan, int node, zq_error *err) {
 }
 
 static zq_status run(session *s, const zq_images *images, zq_error *err) {
-    const zq_plan_options options = {.n_images = zq_rounding_images(s->rounder.graph, images->shape.dims[0]),
-                                     .height = images->shape.dims[2],
-                                     .width = images->shape.dims[3]};
+    zq_plan_options options = {.n_images = zq_rounding_images(s->rounder.graph, images->shape.dims[0]),
+                               .height = images->shape.dims[2],
+                               .width = images->shape.dims[3]};
+    const zq_plan_room room = {
+        .spare = zq_rounding_bytes(s->rounder.graph, s->rounder.layers, s->result->n_widths, false)};
     const zq_plan_visitor visitor = {.before = visit, .user = s};
     zq_plan *plan;
-    ZQ_TRY(zq_plan_new(s->rounder.standard->graph, &options, &plan, err));
+    ZQ_TRY(zq_plan_fit(s->rounder.standard->graph, &options, &room, &plan, err));
     zq_plan_set_input(plan, 0, images->data);
     const zq_status status = zq_plan_forward_visited(plan, &visitor, err);
     zq_plan_drop(plan);

@@ -35,4 +35,8 @@ zq_status zq_rounding_start(const zq_layers *layers, int n_widths, const int *wi
                             zq_error *err);
 int64_t zq_rounding_images(const zq_graph *graph, int64_t n_images);
 
+/* What a rounding takes beside its plan: the weights at n_widths widths, and one layer at work. settled: what
+ * zq_rounding_settle takes. */
+size_t zq_rounding_bytes(const zq_graph *graph, const zq_layers *layers, int n_widths, bool settled);
+
 #endif

@@ -60,35 +60,57 @@ static int64_t choose_images(const zq_graph *graph, int n_layers, int64_t n) {
     return share >= 1 || n <= together ? n : few > together ? few : together;
 }
 
-/* Batch and number of widths in a run. A graph with a fixed batch takes one width at a time. */
-static void choose_sizes(session *s) {
-    s->n_images = choose_images(s->graph, s->layers->n, s->images->shape.dims[0]);
-    s->variants = s->graph->free_batch ? s->result->n_widths : 1;
-    s->micro = s->graph->free_batch ? s->n_images : zq_graph_images(s->graph);
+/* A graph with a fixed batch takes one width at a time. */
+static int64_t choose_micro(const session *s) {
     const double bytes = bytes_of_image(s->graph) * s->variants;
-    while (s->graph->free_batch && s->micro > 1 &&
-           (s->n_images % s->micro != 0 || bytes * (double)s->micro > memory_limit_bytes))
-        s->micro--;
+    int64_t micro = s->n_images;
+    if (!s->graph->free_batch)
+        return zq_graph_images(s->graph);
+    while (micro > 1 && (s->n_images % micro != 0 || bytes * (double)micro > memory_limit_bytes))
+        micro--;
+    return micro;
+}
+
+/* All widths in one run, or where there is no room for that one at a time. */
+static zq_status make_plan(session *s, zq_error *err) {
+    const int64_t n_given = s->images->shape.dims[0];
+    const size_t image = (size_t)(zq_shape_count(&s->images->shape) / n_given) * sizeof(float);
+    s->n_images = choose_images(s->graph, s->layers->n, n_given);
+    s->variants = s->graph->free_batch ? s->result->n_widths : 1;
+    for (;; s->variants = 1) {
+        zq_plan_options options = {.n_images = choose_micro(s),
+                                   .height = s->images->shape.dims[2],
+                                   .width = s->images->shape.dims[3],
+                                   .keep_values = true};
+        const zq_plan_room room = {.divides = s->n_images,
+                                   .copies = s->variants,
+                                   .spare = (3 + (size_t)s->result->n_widths) * zq_layers_largest(s->layers) *
+                                            sizeof(float),
+                                   .per_image = image};
+        const zq_status status = zq_plan_fit(s->graph, &options, &room, &s->plan, err);
+        const bool fits = status == ZQ_OK && zq_memory_left() >= room.spare;
+        s->micro = options.n_images;
+        if (s->variants == 1 || fits || (status != ZQ_OK && status != ZQ_ERR_MEMORY))
+            return status;
+        zq_plan_drop(s->plan);
+        s->plan = NULL;
+    }
 }
 
 static zq_status make_room(session *s, zq_error *err) {
     const size_t copies = (size_t)s->variants * (size_t)s->micro;
     const size_t image = (size_t)(zq_shape_count(&s->images->shape) / s->images->shape.dims[0]);
-    int64_t largest = 0;
-    for (int i = 0; i < s->layers->n; i++) {
-        const int64_t n = s->layers->items[i].n_channels * s->layers->items[i].per_channel;
-        largest = n > largest ? n : largest;
-    }
+    const size_t largest = zq_layers_largest(s->layers);
     s->input = zq_alloc_raw(copies * image, sizeof(float));
     s->distance = zq_alloc((size_t)s->micro, sizeof(double));
-    s->channel_first = zq_alloc_raw((size_t)largest, sizeof(float));
+    s->channel_first = zq_alloc_raw(largest, sizeof(float));
     s->reference = zq_alloc((size_t)s->graph->n_outputs, sizeof(float *));
     s->output = zq_alloc((size_t)s->graph->n_outputs, sizeof(float *));
     s->group = zq_alloc((size_t)s->graph->n_outputs, sizeof(float *));
     bool ok = s->group != NULL && s->input != NULL && s->distance != NULL && s->channel_first != NULL &&
               s->reference != NULL && s->output != NULL;
     for (int k = 0; k < s->result->n_widths && ok; k++)
-        ok = (s->weights[k] = zq_alloc_raw((size_t)largest, sizeof(float))) != NULL;
+        ok = (s->weights[k] = zq_alloc_raw(largest, sizeof(float))) != NULL;
     for (int o = 0; o < s->graph->n_outputs && ok; o++) {
         const size_t n = (size_t)zq_shape_count(zq_plan_shape(s->plan, s->graph->outputs[o]));
         s->reference[o] = zq_alloc_raw(n, sizeof(float));
@@ -203,14 +225,9 @@ static zq_status measure_batch(session *s, int64_t first, zq_error *err) {
 /* ---- both ways */
 
 static zq_status measure_exactly(session *s, zq_error *err) {
-    choose_sizes(s);
-    const int64_t n_batches = s->n_images / s->micro;
+    zq_status status = make_plan(s, err);
+    const int64_t n_batches = status == ZQ_OK ? s->n_images / s->micro : 0;
     s->total = (int)n_batches * s->layers->n;
-    const zq_plan_options options = {.n_images = s->micro * s->variants,
-                                     .height = s->images->shape.dims[2],
-                                     .width = s->images->shape.dims[3],
-                                     .keep_values = true};
-    zq_status status = zq_plan_new(s->graph, &options, &s->plan, err);
     if (status == ZQ_OK)
         status = make_room(s, err);
     memset(s->result->omega, 0,

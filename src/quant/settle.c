@@ -142,18 +142,21 @@ static zq_status set_input(const session *s, zq_plan *plan, const zq_images *ima
 }
 
 static zq_status run(session *s, const zq_images *images, zq_error *err) {
-    const int64_t n_images = images->shape.dims[0],
-                  most = zq_rounding_images(s->rounder->graph, 2 * n_images) / 2, half = most < 1 ? 1 : most;
-    const zq_plan_options options = {.n_images = 2 * half,
-                                     .height = images->shape.dims[2],
-                                     .width = images->shape.dims[3],
-                                     .separate = true,
-                                     .statistics = true};
+    const int64_t most = zq_rounding_images(s->rounder->graph, 2 * images->shape.dims[0]) / 2;
+    zq_plan_options options = {.n_images = most < 1 ? 1 : most,
+                               .height = images->shape.dims[2],
+                               .width = images->shape.dims[3],
+                               .separate = true,
+                               .statistics = true,
+                               .varied = true};
+    const zq_plan_room room = {.copies = 2,
+                               .spare = zq_rounding_bytes(s->rounder->graph, s->rounder->layers, 1, true)};
     const zq_plan_visitor visitor = {.before = before, .after = after, .user = s};
     zq_plan *plan;
-    ZQ_TRY(make_room(s, 2 * half, err));
-    ZQ_TRY(zq_plan_new(s->rounder->standard->graph, &options, &plan, err));
-    zq_status status = set_input(s, plan, images, half, err);
+    ZQ_TRY(zq_plan_fit(s->rounder->standard->graph, &options, &room, &plan, err));
+    zq_status status = make_room(s, 2 * options.n_images, err);
+    if (status == ZQ_OK)
+        status = set_input(s, plan, images, options.n_images, err);
     if (status == ZQ_OK)
         status = zq_plan_forward_visited(plan, &visitor, err);
     zq_plan_drop(plan);

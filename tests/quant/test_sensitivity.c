@@ -129,6 +129,37 @@ static void a_fixed_batch_measures_the_same(void **state) {
     zq_graph_drop(fixed);
 }
 
+/* With less and less memory: fewer images at once, one width after the other, and then none. */
+static void little_memory_measures_the_same(void **state) {
+    (void)state;
+    zq_graph *graph = tiny_net(4, SIDE, 0);
+    const zq_images images = random_images(4);
+    zq_layers layers;
+    zq_error err;
+    assert_int_equal(zq_layers_find(graph, &layers, NULL), ZQ_OK);
+    zq_rounding rounding = round_to_nearest(graph, &layers);
+    zq_sensitivity a = measure(graph, &layers, &images, true), b;
+    int n_kept = 0;
+    for (size_t room = 1000000;; room -= room / 10, n_kept++) {
+        zq_memory_set_limit(zq_memory_held() + room);
+        const zq_status status =
+            zq_sensitivity_measure(graph, &layers, &images, &rounding, true, NULL, NULL, &b, &err);
+        zq_memory_set_limit(0);
+        if (status == ZQ_ERR_MEMORY)
+            break;
+        assert_int_equal(status, ZQ_OK);
+        for (int i = 0; i < layers.n * WIDTHS; i++)
+            assert_true(fabs(a.omega[i] - b.omega[i]) <= 1e-3 * a.omega[i] + 1e-9);
+        zq_sensitivity_clear(&b);
+    }
+    print_message("%d limits were kept\n", n_kept);
+    assert_true(n_kept > 10);
+    zq_sensitivity_clear(&a);
+    zq_rounding_clear(&rounding);
+    zq_layers_clear(&layers);
+    zq_graph_drop(graph);
+}
+
 /* Two nodes with one weight change together. */
 static void a_shared_weight_is_one_layer(void **state) {
     (void)state;
@@ -277,6 +308,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(omega_is_the_definition),
         cmocka_unit_test(a_fixed_batch_measures_the_same),
+        cmocka_unit_test(little_memory_measures_the_same),
         cmocka_unit_test(a_shared_weight_is_one_layer),
         cmocka_unit_test(deep_networks_take_fewer_images),
         cmocka_unit_test(the_second_order_is_near_the_definition),
