@@ -26,6 +26,10 @@ size_t zq_memory_held(void) {
 }
 
 void zq_memory_set_limit(size_t bytes) {
+#ifdef __GLIBC__
+    if (bytes != 0)
+        mallopt(M_MMAP_THRESHOLD, 1 << 20); /* large blocks go back to the system when they are freed */
+#endif
     limit = bytes;
 }
 

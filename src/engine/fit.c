@@ -18,8 +18,8 @@ static bool fits(const zq_plan *plan, int64_t n_images, const zq_plan_room *room
 
 zq_status zq_plan_fit(zq_graph *graph, zq_plan_options *options, const zq_plan_room *room, zq_plan **plan_out,
                       zq_error *err) {
-    zq_memory_trim();
     for (;;) {
+        zq_memory_trim();
         zq_plan_options own = *options;
         own.n_images *= room->copies > 1 ? room->copies : 1;
         const zq_status status = zq_plan_new(graph, &own, plan_out, err);
