@@ -93,6 +93,9 @@ int zq_job_on_step(void *user, int step, int n_steps);
  * [job_images.c] */
 zq_status zq_job_make_images(zq_job *job, zq_recipe recipe, uint64_t seed);
 
+/* Images and steps as the options say. [job_images.c] */
+zq_distill_options zq_job_distill_options(const zq_job *job, zq_recipe recipe);
+
 /* Statistics where BatchNormalization left none, if the options ask for estimates. [job_images.c] */
 zq_status zq_job_estimate_stats(zq_job *job);
 

@@ -122,29 +122,31 @@ static zq_status load_photos(zq_job *job) {
 
 /* ---- distilled or random ones */
 
-static void spend_effort(const zq_job *job, zq_distill_options *options) {
+static int usual_images(const zq_job *job) {
     double macs = job->layers.float_macs;
-    if (options->recipe != ZQ_DISTILL_FAST)
-        return;
     for (int i = 0; i < job->layers.n; i++)
         macs += job->layers.items[i].macs;
-    const int normal = macs < small_macs ? MANY_IMAGES : USUAL_IMAGES;
-    if (options->n_images == 0)
-        options->n_images = job->options.effort == ZQ_EFFORT_FAST   ? FEW_IMAGES
-                            : job->options.effort == ZQ_EFFORT_BEST ? MOST_IMAGES
-                                                                    : normal;
-    if (options->n_steps == 0 && job->options.effort == ZQ_EFFORT_BEST)
-        options->n_steps = MOST_STEPS;
+    return job->options.effort == ZQ_EFFORT_FAST   ? FEW_IMAGES
+           : job->options.effort == ZQ_EFFORT_BEST ? MOST_IMAGES
+           : macs < small_macs                     ? MANY_IMAGES
+                                                   : USUAL_IMAGES;
+}
+
+zq_distill_options zq_job_distill_options(const zq_job *job, zq_recipe recipe) {
+    zq_distill_options options = {
+        .recipe = recipe, .n_images = job->options.n_images, .n_steps = job->options.n_steps};
+    if (recipe == ZQ_DISTILL_FAST && options.n_images == 0)
+        options.n_images = usual_images(job);
+    if (recipe == ZQ_DISTILL_FAST && options.n_steps == 0 && job->options.effort == ZQ_EFFORT_BEST)
+        options.n_steps = MOST_STEPS;
+    return options;
 }
 
 static zq_status distill(zq_job *job, zq_recipe recipe, uint64_t seed) {
-    zq_distill_options options = {.recipe = recipe,
-                                  .n_images = job->options.n_images,
-                                  .n_steps = job->options.n_steps,
-                                  .seed = seed,
-                                  .callback = zq_job_on_step,
-                                  .user = job};
-    spend_effort(job, &options);
+    zq_distill_options options = zq_job_distill_options(job, recipe);
+    options.seed = seed;
+    options.callback = zq_job_on_step;
+    options.user = job;
     ZQ_TRY(zq_job_begin_stage(job, "distill"));
     ZQ_TRY(make_box(job));
     ZQ_TRY(zq_distill(job->graph, &job->box, &options, &job->images, &job->error));

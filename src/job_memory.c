@@ -117,7 +117,7 @@ static zq_status need_quantizing(zq_job *job, size_t images, bool writes, needs 
 }
 
 zq_status zq_job_check_memory(zq_job *job, zq_task task) {
-    const zq_distill_options options = {.recipe = job->options.recipe, .n_images = job->options.n_images};
+    const zq_distill_options options = zq_job_distill_options(job, job->options.recipe);
     int64_t n_images;
     const size_t group = (size_t)zq_distill_group(job->graph, &options, &n_images) * image_bytes(job);
     const size_t images = job->images.data != NULL ? 0 : (size_t)n_images * image_bytes(job);
