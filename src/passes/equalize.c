@@ -12,12 +12,15 @@ static const float reach = 4;
 /* Of ranges, relative to the largest: dead channels aren't blown up. */
 static const float least_ratio = 1.0F / 256;
 
-/* A depthwise Conv, and the Conv that makes what it reads. */
-typedef struct pair {
-    int maker, reader;
-    int known;      /* the value in between whose statistics are known: the one nearest to the reader */
-    bool rectified; /* behind it */
-} pair;
+/* What one Conv makes, followed through homogeneous nodes to every Conv that reads it. */
+typedef struct tree {
+    int maker;
+    int *values, n_values;   /* from the maker's output on, each behind the one that it is made of; owned */
+    int *readers, n_readers; /* owned */
+    int known;               /* of the values: the last whose statistics are known */
+    bool rectified;          /* whatever is read lies behind a rectifier behind that */
+    bool depthwise;          /* so is a reader */
+} tree;
 
 static bool is_rectifier(const zq_graph *graph, const zq_node *node) {
     const zq_tensor *low = zq_match_float(graph, zq_match_input(node, 1));
@@ -44,45 +47,86 @@ static bool is_own(const zq_graph *graph, const zq_uses *uses, int n) {
             (zq_uses_single(uses, bias) && zq_shape_count(&graph->values[bias].constant->shape) == n_out));
 }
 
-static bool is_depthwise(const zq_graph *graph, const zq_uses *uses, int n) {
-    const zq_node *node = &graph->nodes[n];
-    const zq_shape *shape = &graph->values[node->inputs[0]].shape;
-    return is_own(graph, uses, n) && graph->values[node->inputs[1]].constant->shape.dims[1] == 1 &&
-           shape->rank > 1 && shape->dims[1] > 1;
+/* Whether no output reads more than one input channel. */
+static bool is_depthwise(const zq_graph *graph, const zq_node *conv) {
+    return graph->values[conv->inputs[1]].constant->shape.dims[1] == 1;
 }
 
-/* Whether there is a maker, and known statistics. */
-static bool find_pair(const zq_graph *graph, const zq_uses *uses, int reader, pair *out) {
-    *out = (pair){.reader = reader, .known = -1};
-    for (int value = graph->nodes[reader].inputs[0];; value = graph->nodes[out->maker].inputs[0]) {
-        out->maker = graph->values[value].producer;
-        if (out->maker < 0 || !zq_uses_single(uses, value))
+static bool is_known(const zq_graph *graph, int value, int64_t n_channels) {
+    const zq_stats *stats = graph->values[value].stats;
+    return stats != NULL && stats->n_channels == n_channels;
+}
+
+/* Whether behind the known value, or the maker where the known one lies on another path, a rectifier comes
+ * before the value. */
+static bool is_rectified(const zq_graph *graph, const tree *t, int value) {
+    for (int n = -1; value != t->known && (n = graph->values[value].producer) != t->maker;
+         value = graph->nodes[n].inputs[0])
+        if (is_rectifier(graph, &graph->nodes[n]))
+            return true;
+    return false;
+}
+
+/* Takes the nodes that read a value into the tree; false where one of them can't be in it. */
+static bool take_readers(const zq_graph *graph, const zq_uses *uses, int value, tree *t) {
+    int n_reads = 0;
+    for (int n = 0; n < graph->n_nodes; n++) {
+        const zq_node *node = &graph->nodes[n];
+        if (node->op == NULL || zq_match_input(node, 0) != value)
+            continue;
+        n_reads++;
+        if (is_homogeneous(graph, node))
+            t->values[t->n_values++] = node->outputs[0];
+        else if (is_own(graph, uses, n))
+            t->readers[t->n_readers++] = n;
+        else
             return false;
-        if (out->known < 0 && graph->values[value].stats != NULL)
-            out->known = value;
-        if (!is_homogeneous(graph, &graph->nodes[out->maker]))
-            return out->known >= 0 && is_own(graph, uses, out->maker);
-        out->rectified = out->rectified || (out->known < 0 && is_rectifier(graph, &graph->nodes[out->maker]));
     }
+    return n_reads > 0 && n_reads == uses->counts[value];
+}
+
+/* Whether there is a tree of this maker to be equalized. */
+static bool grow(const zq_graph *graph, const zq_uses *uses, int maker, tree *t) {
+    if (!is_own(graph, uses, maker))
+        return false;
+    const int64_t n_channels = zq_affine_channels(graph, maker);
+    t->maker = maker;
+    t->known = -1;
+    t->n_readers = 0;
+    t->values[0] = graph->nodes[maker].outputs[0];
+    t->n_values = 1;
+    for (int i = 0; i < t->n_values; i++) {
+        if (!take_readers(graph, uses, t->values[i], t))
+            return false;
+        t->known = is_known(graph, t->values[i], n_channels) ? t->values[i] : t->known;
+    }
+    t->rectified = true;
+    t->depthwise = false;
+    for (int i = 0; i < t->n_readers; i++) {
+        const zq_node *reader = &graph->nodes[t->readers[i]];
+        t->depthwise = t->depthwise || is_depthwise(graph, reader);
+        t->rectified = t->rectified && is_rectified(graph, t, reader->inputs[0]);
+    }
+    return t->known >= 0 && t->depthwise;
 }
 
 /* ---- factors */
 
 /* The largest absolute value that training promises of a channel, at least its deviation: a channel that is
  * nearly always below zero has rare values that matter. */
-static float range_of(const pair *p, const zq_stats *stats, int64_t c) {
+static float range_of(const tree *t, const zq_stats *stats, int64_t c) {
     const float high = stats->mean[c] + reach * stats->std[c], low = reach * stats->std[c] - stats->mean[c];
-    return fmaxf(p->rectified || high > low ? high : low, stats->std[c]);
+    return fmaxf(t->rectified || high > low ? high : low, stats->std[c]);
 }
 
 /* The channel of the largest range keeps it, the others get it. Of what is known only behind a Relu, tails
  * are long and ranges uncertain: there the others go half the way. factor: [n_channels] */
-static void find_factors(const zq_graph *graph, const pair *p, float *factor) {
-    const zq_stats *stats = graph->values[p->known].stats;
-    const bool is_certain = graph->values[p->known].producer == p->maker;
+static void find_factors(const zq_graph *graph, const tree *t, float *factor) {
+    const zq_stats *stats = graph->values[t->known].stats;
+    const bool is_certain = graph->values[t->known].producer == t->maker;
     float largest = 0;
     for (int64_t c = 0; c < stats->n_channels; c++) {
-        factor[c] = range_of(p, stats, c);
+        factor[c] = range_of(t, stats, c);
         largest = fmaxf(largest, factor[c]);
     }
     for (int64_t c = 0; c < stats->n_channels; c++) {
@@ -93,56 +137,80 @@ static void find_factors(const zq_graph *graph, const pair *p, float *factor) {
 
 /* ---- rescaling */
 
-/* Each of n_channels equal runs of elements gets its factor, or the inverse of it. */
-static bool scale_constant(zq_value *value, int64_t n_channels, const float *factor, bool inverse) {
+/* Each row of weights, and each element of the bias, gets the factor of the channel that it makes. */
+static bool scale_rows(zq_value *value, int64_t n_channels, const float *factor) {
     zq_tensor *tensor = zq_value_own_constant(value);
     if (tensor == NULL)
         return false;
     const int64_t per_channel = zq_shape_count(&tensor->shape) / n_channels;
     zq_real *x = tensor->data;
     for (int64_t i = 0; i < n_channels * per_channel; i++)
-        x[i] = inverse ? x[i] / (zq_real)factor[i / per_channel] : x[i] * (zq_real)factor[i / per_channel];
+        x[i] *= (zq_real)factor[i / per_channel];
     return true;
 }
 
-static zq_status rescale(zq_graph *graph, const pair *p, const float *factor, zq_error *err) {
-    const zq_node *maker = &graph->nodes[p->maker], *reader = &graph->nodes[p->reader];
-    const int64_t n_channels = graph->values[p->known].stats->n_channels;
+/* Weights are divided by the factor of the channel that they read. */
+static bool scale_columns(zq_value *value, int64_t n_channels, const float *factor) {
+    zq_tensor *tensor = zq_value_own_constant(value);
+    if (tensor == NULL)
+        return false;
+    const int64_t n_out = tensor->shape.dims[0], n_in = tensor->shape.dims[1];
+    const int64_t n_taps = zq_shape_count(&tensor->shape) / n_out / n_in;
+    const int64_t n_rows = n_out / (n_channels / n_in); /* of a group */
+    zq_real *x = tensor->data;
+    for (int64_t i = 0; i < n_out * n_in * n_taps; i++)
+        x[i] /= (zq_real)factor[i / (n_rows * n_in * n_taps) * n_in + i / n_taps % n_in];
+    return true;
+}
+
+static zq_status rescale(zq_graph *graph, const tree *t, const float *factor, zq_error *err) {
+    const zq_node *maker = &graph->nodes[t->maker];
+    const int64_t n_channels = graph->values[t->known].stats->n_channels;
     const int bias = zq_match_input(maker, 2);
-    if (!scale_constant(&graph->values[maker->inputs[1]], n_channels, factor, false) ||
-        (bias >= 0 && !scale_constant(&graph->values[bias], n_channels, factor, false)) ||
-        !scale_constant(&graph->values[reader->inputs[1]], n_channels, factor, true))
+    bool good = scale_rows(&graph->values[maker->inputs[1]], n_channels, factor) &&
+                (bias < 0 || scale_rows(&graph->values[bias], n_channels, factor));
+    for (int i = 0; good && i < t->n_readers; i++)
+        good = scale_columns(&graph->values[graph->nodes[t->readers[i]].inputs[1]], n_channels, factor);
+    if (!good)
         return zq_fail_memory(err);
-    int value = reader->inputs[0];
-    for (int n = -1; n != p->maker; value = graph->nodes[n].inputs[0]) {
-        zq_stats *stats = graph->values[value].stats;
+    for (int i = 0; i < t->n_values; i++) {
+        zq_stats *stats = graph->values[t->values[i]].stats;
         for (int64_t c = 0; stats != NULL && c < n_channels; c++) {
             stats->mean[c] *= factor[c];
             stats->std[c] *= factor[c];
         }
-        n = graph->values[value].producer;
     }
     return ZQ_OK;
 }
 
-static zq_status equalize(zq_graph *graph, const pair *p, zq_error *err) {
-    float *factor = zq_alloc((size_t)graph->values[p->known].stats->n_channels, sizeof *factor);
+static zq_status equalize(zq_graph *graph, const tree *t, zq_error *err) {
+    float *factor = zq_alloc((size_t)graph->values[t->known].stats->n_channels, sizeof *factor);
     if (factor == NULL)
         return zq_fail_memory(err);
-    find_factors(graph, p, factor);
-    const zq_status status = rescale(graph, p, factor, err);
+    find_factors(graph, t, factor);
+    const zq_status status = rescale(graph, t, factor, err);
     zq_free(factor);
     return status;
 }
 
+static zq_status equalize_all(zq_graph *graph, const zq_uses *uses, tree *t, zq_error *err) {
+    for (int n = 0; n < graph->n_nodes; n++)
+        if (grow(graph, uses, n, t))
+            ZQ_TRY(equalize(graph, t, err));
+    return ZQ_OK;
+}
+
 zq_status zq_equalize(zq_graph *graph, zq_error *err) {
     zq_uses uses;
-    pair p;
-    ZQ_TRY(zq_uses_count(graph, &uses, err));
-    zq_status status = ZQ_OK;
-    for (int n = 0; status == ZQ_OK && n < graph->n_nodes; n++)
-        if (is_depthwise(graph, &uses, n) && find_pair(graph, &uses, n, &p))
-            status = equalize(graph, &p, err);
+    tree t = {.values = zq_alloc((size_t)graph->n_values, sizeof *t.values),
+              .readers = zq_alloc((size_t)graph->n_nodes, sizeof *t.readers)};
+    zq_status status = zq_uses_count(graph, &uses, err);
+    if (status == ZQ_OK && (t.values == NULL || t.readers == NULL))
+        status = zq_fail_memory(err);
+    if (status == ZQ_OK)
+        status = equalize_all(graph, &uses, &t, err);
+    zq_free(t.values);
+    zq_free(t.readers);
     zq_uses_clear(&uses);
     return status;
 }

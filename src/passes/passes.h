@@ -50,14 +50,17 @@ typedef struct zq_simplify_counts {
 zq_status zq_simplify(zq_graph *graph, zq_simplify_counts *counts_out, zq_error *err);
 
 /* After zq_simplify: brings the channels of what a depthwise Conv reads to one range, as far as
- * BatchNormalization says what their ranges are (cross-layer equalisation, in the form that costs nothing).
+ * BatchNormalization says what their ranges are (cross-layer equalisation).
  *
- * A channel may be multiplied by any s > 0 in the row of weights that makes it and divided by s in the
+ * A channel may be multiplied by any s > 0 in the row of weights that makes it and divided by s in all
  * weights that read it, through whatever is homogeneous in between: Relu, LeakyRelu, PRelu, Clip from 0 on,
- * MaxPool, AveragePool. Where a depthwise Conv reads it, both sides have a weight scale of their own, so no
- * weight is rounded otherwise than before; but the value between them has one scale for all channels. Other
- * readers would pay with their weights. The network computes the same as before, to float accuracy; weights,
- * biases and stats change, values, nodes and shapes stay. */
+ * MaxPool, AveragePool. All that read it must be Conv nodes with weights of their own. A depthwise Conv has a
+ * weight scale for each channel, as the Conv that makes it has, so no weight of theirs is rounded otherwise
+ * than before; but the value between them has one scale for all channels. A dense Conv that reads it, too,
+ * pays with its weights, far less than what the depthwise one gains: it adds up the errors of all channels,
+ * which the largest ones dominate. Where only such read it, nothing is gained, and it's left alone. The
+ * network computes the same as before, to float accuracy; weights, biases and stats change, values, nodes and
+ * shapes stay. */
 zq_status zq_equalize(zq_graph *graph, zq_error *err);
 
 #endif

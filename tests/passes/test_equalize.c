@@ -110,18 +110,56 @@ static void test_chains(void **state) {
     zq_graph_drop(graph);
 }
 
+static int max_pool(zq_graph *graph, int x) {
+    const int y = build_node(graph, "MaxPool", "pool", VALUES(x));
+    zq_node_set_ints(build_last(graph), "kernel_shape", INTS(2, 2));
+    zq_node_set_ints(build_last(graph), "strides", INTS(2, 2));
+    return y;
+}
+
+/* A depthwise, a grouped and a dense convolution read one value, the last behind a node of its own. */
+static void test_many_readers(void **state) {
+    (void)state;
+    zq_graph *graph = zq_graph_new();
+    int x = conv(graph, "a", build_input(graph, "x", SHAPE(-1, 3, 8, 8)), 3, 1);
+    x = max_pool(graph, build_node(graph, "LeakyRelu", "between", VALUES(x)));
+    const int depthwise = conv(graph, "b", x, C, C), grouped = conv(graph, "c", x, C, 2);
+    const int dense = conv(graph, "d", build_node(graph, "Relu", "own", VALUES(x)), C, 1);
+    x = build_node(graph, "Add", "sum", VALUES(depthwise, grouped));
+    assert_true(changes(graph, build_node(graph, "Add", "all", VALUES(x, dense))));
+    const zq_stats *stats = graph->values[graph->nodes[0].outputs[0]].stats;
+    for (int64_t c = 1; c < C; c++)
+        assert_float_equal(largest(stats, c, false), largest(stats, 0, false), 1e-4);
+    zq_graph_drop(graph);
+}
+
+/* Two convolutions with the same weights. */
+static int share_weight(zq_graph *graph, int x) {
+    const int w = build_random(graph, "shared", SHAPE(C, 1, 3, 3), seed, -0.5, 0.5);
+    int outputs[2];
+    for (int k = 0; k < 2; k++) {
+        outputs[k] = build_node(graph, "Conv", k == 0 ? "first" : "second", VALUES(x, w));
+        zq_node_set_int(build_last(graph), "group", C);
+    }
+    return build_node(graph, "Add", "sum", 2, outputs);
+}
+
 /* Where it wouldn't be exact, or others would pay. */
 static void test_left_alone(void **state) {
     (void)state;
-    enum { BOUNDED, NOT_HOMOGENEOUS, SECOND_READER, DENSE_READER, OUTPUT, N_CASES };
+    enum { BOUNDED, NOT_HOMOGENEOUS, SECOND_READER, SHARED_WEIGHT, DENSE_READERS, OUTPUT, N_CASES };
     for (int k = 0; k < N_CASES; k++) {
         zq_graph *graph = zq_graph_new();
         int x = conv(graph, "a", build_input(graph, "x", SHAPE(-1, 3, 8, 8)), 3, 1);
         x = k == BOUNDED ? apply(graph, "Clip", x, 6)
                          : build_node(graph, k == NOT_HOMOGENEOUS ? "Sigmoid" : "Relu", "y", VALUES(x));
-        int last = conv(graph, "b", x, C, k == DENSE_READER ? 1 : C);
+        int last = conv(graph, "b", x, C, k == DENSE_READERS ? 1 : C);
         if (k == SECOND_READER)
             last = build_node(graph, "Add", "sum", VALUES(last, x));
+        if (k == DENSE_READERS)
+            last = build_node(graph, "Add", "sum", VALUES(last, conv(graph, "c", x, C, 2)));
+        if (k == SHARED_WEIGHT)
+            last = share_weight(graph, x);
         if (k == OUTPUT)
             build_output(graph, x);
         if (changes(graph, last))
@@ -135,6 +173,7 @@ int main(void) {
         cmocka_unit_test(test_ranges_become_equal),
         cmocka_unit_test(test_known_behind_relu),
         cmocka_unit_test(test_chains),
+        cmocka_unit_test(test_many_readers),
         cmocka_unit_test(test_left_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
