@@ -182,6 +182,36 @@ static void share_scales(zq_placing *placing, const bool *quantized) {
     }
 }
 
+/* Whether a value may be rounded to the grid of another: one that stands for the value's rectifier too. */
+static bool fits_grid(const zq_placing *placing, int value, int other) {
+    const zq_graph *graph = placing->graph;
+    const int producer = graph->values[value].producer;
+    const int src =
+        producer >= 0 && graph->nodes[producer].n_inputs > 0 ? graph->nodes[producer].inputs[0] : -1;
+    if (src < 0 || !placing->absorbed[src])
+        return true;
+    return is_op(&graph->nodes[producer], "Relu") && placing->activations[other].zero_point == 0;
+}
+
+/* What a Concat alone reads is rounded to its grid at once, in place of twice. Concats of Concats come last
+ * first. */
+static void share_with_concat(zq_placing *placing, const bool *quantized) {
+    const zq_graph *graph = placing->graph;
+    for (int n = graph->n_nodes - 1; n >= 0; n--) {
+        const zq_node *node = &graph->nodes[n];
+        if (!placing->integer[n] || !is_op(node, "Concat") || !quantized[node->outputs[0]])
+            continue;
+        const int scale_of = placing->scale_of[node->outputs[0]];
+        for (int i = 0; i < node->n_inputs; i++) {
+            const int v = node->inputs[i];
+            if (quantized[v] && placing->scale_of[v] == v && zq_graph_consumers(graph, v, NULL) == 1 &&
+                graph->values[v].producer >= 0 && !zq_graph_is_output(graph, v) &&
+                fits_grid(placing, v, scale_of))
+                placing->scale_of[v] = scale_of;
+        }
+    }
+}
+
 /* Saturation can only stand for a Clip when the quantized range lies inside the Clip's bounds. */
 static void clip_range(const zq_placing *placing, int n) {
     const zq_graph *graph = placing->graph;
@@ -208,7 +238,7 @@ static zq_status apply(zq_placing *placing, const bool *quantized, zq_error *err
             return zq_fail(err, ZQ_ERR_INTERNAL, "the range of '%s' was not measured", graph->values[v].name);
     for (int n = 0; n < graph->n_nodes; n++)
         clip_range(placing, n);
-    for (int v = 0; v < graph->n_values; v++) /* a value comes behind the one that it takes its scale from */
+    for (int v = 0; v < graph->n_values; v++)
         if (quantized[v])
             placing->activations[v] = placing->activations[placing->scale_of[v]];
     for (int v = 0; v < graph->n_values; v++)
@@ -262,6 +292,7 @@ zq_status zq_place(zq_graph *graph, const zq_form *form, zq_activation *activati
             absorb_activation(&placing, n);
         mark_quantized_values(&placing, quantized);
         share_scales(&placing, quantized);
+        share_with_concat(&placing, quantized);
         for (int n = 0; nodes_out != NULL && n < graph->n_nodes; n++)
             nodes_out[n] = placement_of(&placing, n);
         status = apply(&placing, quantized, err);

@@ -20,10 +20,10 @@ typedef enum zq_placement {
 const char *zq_placement_text(zq_placement placement); /* a few words for people */
 
 /* Decides which values of a simplified graph get Q/DQ and which share a scale (across MaxPool, Reshape,
- * Transpose ...), on top of calibrated ranges: activations [n_values], in: ranges of all values; out: used is
- * true only where a Q/DQ pair goes, groups of one scale are made equal. Values between a convolution and its
- * Relu/Clip, values on the float tail behind the last weighted layer, and shape paths get none. nodes_out:
- * [n_nodes], written; NULL is allowed. */
+ * Transpose ..., and with a Concat that alone reads a value), on top of calibrated ranges: activations
+ * [n_values], in: ranges of all values; out: used is true only where a Q/DQ pair goes, groups of one scale
+ * are made equal. Values between a convolution and its Relu/Clip, values on the float tail behind the last
+ * weighted layer, and shape paths get none. nodes_out: [n_nodes], written; NULL is allowed. */
 zq_status zq_place(zq_graph *graph, const zq_form *form, zq_activation *activations, zq_placement *nodes_out,
                    zq_error *err);
 
