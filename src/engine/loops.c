@@ -46,19 +46,28 @@ void zq_loop_clamp(size_t n, const float *x, zq_clamp clamp, float *dst) {
         dst[i] = clamped(x[i], clamp);
 }
 
+/* Copies of the bounds and no branches, or else the bytes written keep the compiler from vectorizing. */
+static void add_piece(size_t n, const float *a, const float *b, zq_clamp clamp, float *dst, uint8_t *passed) {
+    const float lo = clamp.lo, hi = clamp.hi;
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) {
+        const float sum = a[i] + b[i];
+        passed[i] = (uint8_t)((sum > lo) & (sum < hi));
+        dst[i] = clamped(sum, (zq_clamp){lo, hi});
+    }
+}
+
 void zq_loop_add(size_t n, const float *a, const float *b, zq_clamp clamp, float *dst, uint8_t *passed) {
+    enum { PIECE = 4096 };
     if (passed == NULL) {
 #pragma omp parallel for simd schedule(static)
         for (size_t i = 0; i < n; i++)
             dst[i] = clamped(a[i] + b[i], clamp);
         return;
     }
-#pragma omp parallel for simd schedule(static)
-    for (size_t i = 0; i < n; i++) {
-        const float sum = a[i] + b[i];
-        passed[i] = sum > clamp.lo && sum < clamp.hi;
-        dst[i] = clamped(sum, clamp);
-    }
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < n; i += PIECE)
+        add_piece(n - i < PIECE ? n - i : PIECE, a + i, b + i, clamp, dst + i, passed + i);
 }
 
 static inline float passed(float at, zq_clamp clamp, float d) {
