@@ -227,8 +227,13 @@ static bool set_recipe(cli_arguments *a, const char *text) {
 }
 
 static bool set_sensitivity(cli_arguments *a, const char *text) {
-    a->options.sensitivity = strcmp(text, "exact") == 0 ? ZQ_SENSITIVITY_EXACT : ZQ_SENSITIVITY_FISHER;
-    return strcmp(text, "exact") == 0 || strcmp(text, "fisher") == 0;
+    static const char *const names[] = {"sampled", "exact", "fisher"};
+    for (int m = 0; m < (int)(sizeof names / sizeof names[0]); m++)
+        if (strcmp(text, names[m]) == 0) {
+            a->options.sensitivity = (zq_sensitivity_method)m;
+            return true;
+        }
+    return false;
 }
 
 static bool set_weights(cli_arguments *a, const char *text) {
@@ -384,8 +389,9 @@ static const cli_option options[] = {
     {"--range", NULL, "RANGE", CLI_SEARCH, set_ranges,
      "range of activations: mse (default, least squares), minmax, or a percentile such as 99.99"},
     {"--sensitivity", NULL, "HOW", CLI_SEARCH, set_sensitivity,
-     "damage of a layer at a width: exact (default, the paper's) or fisher (to second order; faster in deep "
-     "networks, wrong where damage is large)"},
+     "damage of a layer at a width: sampled (default: the paper's, on as many images as it takes), exact (on "
+     "all, at every width) or fisher (to second order; faster in deep networks, wrong where damage is "
+     "large)"},
     {"--weights", NULL, "SCHEME", CLI_SEARCH, set_weights,
      "symmetric (default) or asymmetric (the paper's: min-max, a zero point per channel; ONNX Runtime before "
      "1.27 "

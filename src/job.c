@@ -60,8 +60,8 @@ static zq_status measure_sensitivity(zq_job *job, const zq_images *images) {
         return zq_job_take_search(job);
     ZQ_TRY(zq_job_begin_stage(job, "sensitivity"));
     ZQ_TRY(zq_sensitivity_measure(job->standard.graph, &job->layers, images, &job->rounding,
-                                  job->options.sensitivity == ZQ_SENSITIVITY_EXACT, zq_job_on_step, job,
-                                  &job->sensitivity, &job->error));
+                                  job->options.sensitivity, zq_job_on_step, job, &job->sensitivity,
+                                  &job->error));
     return zq_job_end_stage(job);
 }
 

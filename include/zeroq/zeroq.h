@@ -95,9 +95,11 @@ typedef enum zq_effort {
 
 /* How the damage of each layer at each width is measured. */
 typedef enum zq_sensitivity_method {
-    ZQ_SENSITIVITY_EXACT,  /* the paper's: the network runs with each layer at each width (the default) */
-    ZQ_SENSITIVITY_FISHER, /* to second order, all layers and widths at once: faster in deep networks, and
-                              wrong where damage is large */
+    ZQ_SENSITIVITY_SAMPLED, /* the paper's: the network runs with each layer at each width up to 4 bits, on as
+                               many images as it takes to tell the layers apart (the default) */
+    ZQ_SENSITIVITY_EXACT,   /* the paper's as it stands: at every width and on all images of the search */
+    ZQ_SENSITIVITY_FISHER,  /* to second order, all layers and widths at once: faster in deep networks, and
+                               wrong where damage is large */
 } zq_sensitivity_method;
 
 /* Whose integer kernels the file is written for. All can read it. */

@@ -10,8 +10,9 @@
 #include <string.h>
 
 enum {
-    ROWS = 32,  /* channels that one thread takes through all blocks */
-    BLOCK = 64, /* weights whose errors are fed back one by one; behind them, a block at once */
+    ROWS = 128, /* channels that one thread takes through all blocks */
+    BLOCK = 64, /* weights whose errors are fed back one by one; behind them, a block at once ... */
+    SPAN = 256, /* ... and behind these, as many: large products are the fast ones */
     TRIES = 6,  /* with ten times the damping each */
 };
 
@@ -80,7 +81,8 @@ void zq_feedback_clear(zq_feedback *feedback) {
     *feedback = (zq_feedback){0};
 }
 
-/* One channel and one block, from its last weight to its first. sum: [BLOCK] entries of e L so far. */
+/* One channel and one block, from its last weight to its first. sum: [BLOCK] entries of e L + z so far, in
+ * the end all there is to them. */
 static double round_block(const zq_feedback *f, int64_t begin, int64_t end, const float *w, float scale,
                           int zero_point, const zq_weights *limits, float *error, float *sum, int8_t *q) {
     const float per_scale = 1 / scale;
@@ -99,7 +101,7 @@ static double round_block(const zq_feedback *f, int64_t begin, int64_t end, cons
         const double entry = (double)e * row[at] + sum[at];
         loss += entry * entry;
 #pragma omp simd
-        for (int64_t j = 0; j < at; j++)
+        for (int64_t j = 0; j <= at; j++)
             sum[j] += e * row[j];
     }
     return loss;
@@ -119,123 +121,138 @@ zq_status zq_feedback_solve(const zq_feedback *feedback, int64_t n, float *resid
     return zq_dense_solve(k, feedback->factor, n, residual, err);
 }
 
-/* What entries of e L begin at. */
-static void load_sums(int64_t n, int64_t width, const float *z, int64_t k, float *sum) {
-    if (z == NULL) {
-        memset(sum, 0, (size_t)(n * BLOCK) * sizeof *sum);
-        return;
-    }
-    for (int64_t c = 0; c < n; c++)
-        memcpy(sum + c * BLOCK, z + c * k, (size_t)width * sizeof *sum);
-}
-
-/* A few channels through all blocks. error: [n, k]; sum: [n, BLOCK]. */
+/* A few channels through all blocks. error: [n, k]. */
 static zq_status round_rows(const zq_feedback *f, int64_t first, int64_t n, const float *w, const float *z,
-                            zq_weights *weights, float *error, float *sum, double *loss, zq_error *err) {
+                            zq_weights *weights, float *error, float *rest, double *loss, zq_error *err) {
     const int64_t k = f->k;
-    for (int64_t c = 0; c < n; c++)
-        loss[c] = 0;
+    memset(loss, 0, (size_t)n * sizeof *loss);
+    if (z == NULL)
+        memset(rest, 0, (size_t)(n * k) * sizeof *rest);
+    else
+        memcpy(rest, z, (size_t)(n * k) * sizeof *rest);
+    int64_t span_end = k; /* everything behind it is in rest */
     for (int64_t begin = (k - 1) / BLOCK * BLOCK; begin >= 0; begin -= BLOCK) {
         const int64_t end = begin + BLOCK < k ? begin + BLOCK : k;
-        load_sums(n, end - begin, z == NULL ? NULL : z + begin, k, sum);
-        ZQ_TRY(zq_dnn_gemm_inside(false, false, n, end - begin, k - end, 1, error + end, k,
-                                  f->factor + end * k + begin, k, 1, sum, BLOCK, err));
+        ZQ_TRY(zq_dnn_gemm_inside(false, false, n, end - begin, span_end - end, 1, error + end, k,
+                                  f->factor + end * k + begin, k, 1, rest + begin, k, err));
         for (int64_t c = 0; c < n; c++)
             loss[c] += round_block(f, begin, end, w + c * k, weights->scale[first + c],
-                                   weights->zero_point[first + c], weights, error + c * k, sum + c * BLOCK,
-                                   weights->q + (first + c) * k);
+                                   weights->zero_point[first + c], weights, error + c * k,
+                                   rest + c * k + begin, weights->q + (first + c) * k);
+        if (begin % SPAN != 0)
+            continue;
+        const int64_t next = begin > SPAN ? begin - SPAN : 0;
+        ZQ_TRY(zq_dnn_gemm_inside(false, false, n, begin - next, k - begin, 1, error + begin, k,
+                                  f->factor + begin * k + next, k, 1, rest + next, k, err));
+        span_end = begin;
     }
     return ZQ_OK;
 }
 
-/* dst [n, k] = src L; rows in the factor's order. */
-static zq_status multiply(const zq_feedback *f, int64_t n, const float *src, float *dst, zq_error *err) {
+/* dst [n, k] = w L + z. ordered: [n, k] room */
+static zq_status project_rows(const zq_feedback *f, int64_t n, const float *w, const float *z, float *ordered,
+                              float *dst, zq_error *err) {
     const int64_t k = f->k;
-    memset(dst, 0, (size_t)(n * k) * sizeof *dst);
+    for (int64_t c = 0; c < n; c++)
+        for (int64_t t = 0; t < k; t++)
+            ordered[c * k + t] = w[c * k + f->order[t]];
+    if (z == NULL)
+        memset(dst, 0, (size_t)(n * k) * sizeof *dst);
+    else
+        memcpy(dst, z, (size_t)(n * k) * sizeof *dst);
     for (int64_t begin = 0; begin < k; begin += BLOCK) {
         const int64_t end = begin + BLOCK < k ? begin + BLOCK : k;
-        if (end < k)
-            ZQ_TRY(zq_dnn_gemm_inside(false, false, n, end - begin, k - end, 1, src + end, k,
-                                      f->factor + end * k + begin, k, 0, dst + begin, k, err));
+        ZQ_TRY(zq_dnn_gemm_inside(false, false, n, end - begin, k - end, 1, ordered + end, k,
+                                  f->factor + end * k + begin, k, 1, dst + begin, k, err));
         for (int64_t c = 0; c < n; c++)
             for (int64_t i = begin; i < end; i++)
                 for (int64_t t = begin; t <= i; t++)
-                    dst[c * k + t] += src[c * k + i] * f->factor[i * k + t];
+                    dst[c * k + t] += ordered[c * k + i] * f->factor[i * k + t];
     }
     return ZQ_OK;
 }
 
-/* |w L + z - s q L|^2 is least at s = (w L + z) (q L)^T / |q L|^2; rows: [4, ROWS, k]. */
-static zq_status fit_rows(const zq_feedback *f, int64_t first, int64_t n, const float *w, const float *z,
-                          const float *floor, zq_weights *weights, float *rows, zq_error *err) {
-    const int64_t k = f->k;
-    float *const level = rows + n * k, *const wanted = level + n * k, *const had = wanted + n * k;
-    for (int64_t c = 0; c < n; c++)
-        for (int64_t t = 0; t < k; t++) {
-            const int64_t i = f->order[t];
-            rows[c * k + t] = w[c * k + i];
-            level[c * k + t] = (float)(weights->q[(first + c) * k + i] - weights->zero_point[first + c]);
-        }
-    ZQ_TRY(multiply(f, n, rows, wanted, err));
-    ZQ_TRY(multiply(f, n, level, had, err));
+void zq_feedback_fit(const zq_feedback *feedback, int64_t first, int64_t n, const float *wanted,
+                     const float *rest, const float *floor, zq_weights *weights) {
+    const int64_t k = feedback->k;
+#pragma omp parallel for schedule(static)
     for (int64_t c = 0; c < n; c++) {
         double product = 0, square = 0;
-        for (int64_t t = 0; t < k; t++) {
-            product += ((double)wanted[c * k + t] + (z == NULL ? 0 : z[c * k + t])) * had[c * k + t];
-            square += (double)had[c * k + t] * had[c * k + t];
+        for (int64_t i = c * k; i < (c + 1) * k; i++) {
+            const double had = (double)wanted[i] - rest[i]; /* s q L */
+            product += wanted[i] * had;
+            square += had * had;
         }
+        float *const scale = &weights->scale[first + c];
         if (product > 0 && square > 0)
-            weights->scale[first + c] = fmaxf((float)(product / square), floor[c]);
+            *scale = fmaxf((float)(*scale * product / square), floor[c]);
     }
-    return ZQ_OK;
 }
 
-zq_status zq_feedback_fit(const zq_feedback *feedback, int64_t first, int64_t n, const float *w,
-                          const float *z, const float *floor, zq_weights *weights, zq_error *err) {
-    const int64_t k = feedback->k, n_parts = (n + ROWS - 1) / ROWS;
+/* ---- a few channels for each thread */
+
+typedef struct part {
+    const zq_feedback *feedback;
+    int64_t first, n; /* channels of weights */
+    const float *w, *z;
+    zq_weights *weights; /* NULL: projected */
+    float *dst;          /* [n, k] */
+    double *loss;
+} part;
+
+static zq_status do_part(const part *p, zq_error *err) {
+    const int64_t k = p->feedback->k;
+    float *room = zq_alloc_raw((size_t)(p->n * k), sizeof *room);
+    if (room == NULL)
+        return zq_fail_memory(err);
+    const zq_status status =
+        p->weights == NULL
+            ? project_rows(p->feedback, p->n, p->w, p->z, room, p->dst, err)
+            : round_rows(p->feedback, p->first, p->n, p->w, p->z, p->weights, room, p->dst, p->loss, err);
+    zq_free(room);
+    return status;
+}
+
+static zq_status do_parts(const part *all, zq_error *err) {
+    const int64_t k = all->feedback->k, n_parts = (all->n + ROWS - 1) / ROWS;
     zq_status status = ZQ_OK;
 #pragma omp parallel for schedule(dynamic, 1)
-    for (int64_t part = 0; part < n_parts; part++) {
-        const int64_t at = part * ROWS, n_rows = n - at < ROWS ? n - at : ROWS;
-        float *rows = zq_alloc_raw((size_t)(4 * n_rows * k), sizeof *rows);
-        zq_error own = {0};
-        const zq_status done = rows == NULL
-                                   ? zq_fail_memory(&own)
-                                   : fit_rows(feedback, first + at, n_rows, w + at * k,
-                                              z == NULL ? NULL : z + at * k, floor + at, weights, rows, &own);
-        zq_free(rows);
+    for (int64_t i = 0; i < n_parts; i++) {
+        const int64_t at = i * all->n / n_parts;
+        part own = *all;
+        own.first += at;
+        own.n = (i + 1) * all->n / n_parts - at;
+        own.w += at * k;
+        own.z = all->z == NULL ? NULL : all->z + at * k;
+        own.dst += at * k;
+        own.loss = all->loss == NULL ? NULL : all->loss + at;
+        zq_error error = {0};
+        const zq_status done = do_part(&own, &error);
         if (done != ZQ_OK) {
 #pragma omp critical(zq_feedback)
             {
                 status = done;
-                *err = own;
+                *err = error;
             }
         }
     }
     return status;
+}
+
+zq_status zq_feedback_project(const zq_feedback *feedback, int64_t n, const float *w, const float *z,
+                              float *wanted_out, zq_error *err) {
+    return do_parts(&(part){.feedback = feedback, .n = n, .w = w, .z = z, .dst = wanted_out}, err);
 }
 
 zq_status zq_feedback_round(const zq_feedback *feedback, int64_t first, int64_t n, const float *w,
-                            const float *z, zq_weights *weights, double *loss, zq_error *err) {
-    const int64_t k = feedback->k, n_parts = (n + ROWS - 1) / ROWS;
-    zq_status status = ZQ_OK;
-#pragma omp parallel for schedule(dynamic, 1)
-    for (int64_t part = 0; part < n_parts; part++) {
-        const int64_t at = part * ROWS, rows = n - at < ROWS ? n - at : ROWS;
-        float *error = zq_alloc_raw((size_t)(rows * (k + BLOCK)), sizeof *error);
-        zq_error own = {0};
-        const zq_status done =
-            error == NULL ? zq_fail_memory(&own)
-                          : round_rows(feedback, first + at, rows, w + at * k, z == NULL ? NULL : z + at * k,
-                                       weights, error, error + rows * k, loss + at, &own);
-        zq_free(error);
-        if (done != ZQ_OK) {
-#pragma omp critical(zq_feedback)
-            {
-                status = done;
-                *err = own;
-            }
-        }
-    }
-    return status;
+                            const float *z, zq_weights *weights, float *rest, double *loss, zq_error *err) {
+    return do_parts(&(part){.feedback = feedback,
+                            .first = first,
+                            .n = n,
+                            .w = w,
+                            .z = z,
+                            .weights = weights,
+                            .dst = rest,
+                            .loss = loss},
+                    err);
 }

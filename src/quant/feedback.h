@@ -30,14 +30,19 @@ void zq_feedback_clear(zq_feedback *feedback);
 /* residual [n, k]: R of n channels becomes their z, in the order of factor's rows. */
 zq_status zq_feedback_solve(const zq_feedback *feedback, int64_t n, float *residual, zq_error *err);
 
-/* Rounds n channels of w [n, k] from channel first of weights on, whose scales and zero points stay. z: [n,
- * k] of zq_feedback_solve; NULL: the inputs are right. loss: [n] |e L + z|^2 of each. */
+/* What n channels of w [n, k] should amount to, w L + z, in the order of factor's rows. z: [n, k] of
+ * zq_feedback_solve; NULL: the inputs are right. */
+zq_status zq_feedback_project(const zq_feedback *feedback, int64_t n, const float *w, const float *z,
+                              float *wanted_out, zq_error *err);
+
+/* Rounds n channels of w [n, k] from channel first of weights on, whose scales and zero points stay. z: as
+ * above. rest: [n, k] e L + z, in the order of factor's rows. loss: [n] the square of each channel's. */
 zq_status zq_feedback_round(const zq_feedback *feedback, int64_t first, int64_t n, const float *w,
-                            const float *z, zq_weights *weights, double *loss, zq_error *err);
+                            const float *z, zq_weights *weights, float *rest, double *loss, zq_error *err);
 
 /* Scales of n channels become those for which the weights, as they are rounded, do least damage, but none
- * less than floor [n]. */
-zq_status zq_feedback_fit(const zq_feedback *feedback, int64_t first, int64_t n, const float *w,
-                          const float *z, const float *floor, zq_weights *weights, zq_error *err);
+ * less than floor [n]. wanted and rest: as above; rest is what these weights leave. */
+void zq_feedback_fit(const zq_feedback *feedback, int64_t first, int64_t n, const float *wanted,
+                     const float *rest, const float *floor, zq_weights *weights);
 
 #endif

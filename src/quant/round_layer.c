@@ -22,33 +22,30 @@ typedef struct rounding {
     zq_feedback *feedback; /* [groups] */
     const float *w;        /* [n_channels, k] */
     const float *floor;    /* [n_channels] least scales */
+    float *wanted;         /* [n_channels, k] of zq_feedback_project */
 } rounding;
 
+/* Weights and what they lead to. */
+typedef struct attempt {
+    zq_weights weights;
+    float *rest;  /* [n_channels, k] of zq_feedback_round */
+    double *loss; /* [n_channels] */
+} attempt;
+
 /* Of what was tried, the channels that it serves better than the best so far are taken over. */
-static void keep_better(const zq_weights *tried, const double *loss, zq_weights *best, double *best_loss) {
-    for (int64_t c = 0; c < best->n_channels; c++) {
-        if (!(loss[c] < best_loss[c]))
+static void keep_better(const attempt *tried, attempt *best) {
+    const zq_weights *from = &tried->weights;
+    zq_weights *to = &best->weights;
+    const size_t k = (size_t)to->per_channel;
+    for (int64_t c = 0; c < to->n_channels; c++) {
+        if (!(tried->loss[c] < best->loss[c]))
             continue;
-        best_loss[c] = loss[c];
-        best->scale[c] = tried->scale[c];
-        best->zero_point[c] = tried->zero_point[c];
-        memcpy(best->q + c * best->per_channel, tried->q + c * best->per_channel, (size_t)best->per_channel);
+        best->loss[c] = tried->loss[c];
+        to->scale[c] = from->scale[c];
+        to->zero_point[c] = from->zero_point[c];
+        memcpy(to->q + (size_t)c * k, from->q + (size_t)c * k, k);
+        memcpy(best->rest + (size_t)c * k, tried->rest + (size_t)c * k, k * sizeof *best->rest);
     }
-}
-
-static const float *rows_of(const float *rows, int64_t channel, int64_t k) {
-    return rows == NULL ? NULL : rows + channel * k;
-}
-
-/* A group: its scales first fitted, if fit; then rounded. */
-static zq_status round_group(const rounding *r, int64_t g, bool fit, zq_weights *weights, double *loss,
-                             zq_error *err) {
-    const int64_t k = r->moments->k, n = weights->n_channels / r->moments->groups, first = g * n;
-    const float *const z = rows_of(r->moments->residual, first, k);
-    if (fit)
-        ZQ_TRY(
-            zq_feedback_fit(&r->feedback[g], first, n, r->w + first * k, z, r->floor + first, weights, err));
-    return zq_feedback_round(&r->feedback[g], first, n, r->w + first * k, z, weights, loss + first, err);
 }
 
 /* Does something for every group; the first of several failures is as good as any. */
@@ -71,15 +68,26 @@ static zq_status for_groups(const rounding *r, group_function function, void *us
     return status;
 }
 
-typedef struct attempt {
-    bool fit;
-    zq_weights *weights;
-    double *loss;
-} attempt;
+static const float *rows_of(const float *rows, int64_t channel, int64_t k) {
+    return rows == NULL ? NULL : rows + channel * k;
+}
 
-static zq_status attempt_group(const rounding *r, int64_t g, void *user, zq_error *err) {
-    const attempt *a = user;
-    return round_group(r, g, a->fit, a->weights, a->loss, err);
+static zq_status round_group(const rounding *r, int64_t g, void *user, zq_error *err) {
+    attempt *a = user;
+    const int64_t k = r->moments->k, n = a->weights.n_channels / r->moments->groups, first = g * n;
+    return zq_feedback_round(&r->feedback[g], first, n, r->w + first * k,
+                             rows_of(r->moments->residual, first, k), &a->weights, a->rest + first * k,
+                             a->loss + first, err);
+}
+
+/* user: what the scales are fitted to */
+static zq_status fit_group(const rounding *r, int64_t g, void *user, zq_error *err) {
+    attempt *a = user;
+    const int64_t k = r->moments->k, n = a->weights.n_channels / r->moments->groups, first = g * n;
+    (void)err;
+    zq_feedback_fit(&r->feedback[g], first, n, r->wanted + first * k, a->rest + first * k, r->floor + first,
+                    &a->weights);
+    return ZQ_OK;
 }
 
 static zq_status factor_group(const rounding *r, int64_t g, void *user, zq_error *err) {
@@ -88,78 +96,134 @@ static zq_status factor_group(const rounding *r, int64_t g, void *user, zq_error
     ZQ_TRY(zq_feedback_new(k, m->gram + g * k * k, damping, &r->feedback[g], err));
     for (int64_t i = g * n * k; m->residual != NULL && i < (g + 1) * n * k; i++)
         m->residual[i] *= (float)made_up_for;
-    return m->residual == NULL ? ZQ_OK : zq_feedback_solve(&r->feedback[g], n, m->residual + g * n * k, err);
+    float *const z = m->residual == NULL ? NULL : m->residual + g * n * k;
+    if (z != NULL)
+        ZQ_TRY(zq_feedback_solve(&r->feedback[g], n, z, err));
+    return zq_feedback_project(&r->feedback[g], n, r->w + g * n * k, z, r->wanted + g * n * k, err);
 }
 
-/* Scales by range, and what they lead to. */
+static void attempt_clear(attempt *a) {
+    zq_free(a->rest);
+    zq_free(a->loss);
+}
+
+/* Scales by range. */
 static zq_status try_range(const rounding *r, const zq_weight_spec *spec, zq_weight_range range, int64_t n,
-                           int64_t k, double *loss, zq_weights *out, zq_error *err) {
+                           int64_t k, attempt *out, zq_error *err) {
     zq_weight_spec own = *spec;
     own.range = range;
-    ZQ_TRY(zq_weights_quantize(&own, n, k, r->w, r->floor, out, err));
-    return r->feedback == NULL ? ZQ_OK
-                               : for_groups(r, attempt_group, &(attempt){.weights = out, .loss = loss}, err);
+    ZQ_TRY(zq_weights_quantize(&own, n, k, r->w, r->floor, &out->weights, err));
+    return for_groups(r, round_group, out, err);
 }
 
-static zq_status try_fits(const rounding *r, double *loss, double *best, zq_weights *out, zq_error *err) {
-    zq_status status = ZQ_OK;
-    for (int i = 0; status == ZQ_OK && i < FITS; i++) {
-        zq_weights tried = {0};
-        status = zq_weights_copy(out, &tried, err);
-        if (status == ZQ_OK)
-            status = for_groups(r, attempt_group, &(attempt){true, &tried, loss}, err);
-        if (status == ZQ_OK)
-            keep_better(&tried, loss, out, best);
-        zq_weights_clear(&tried);
-    }
-    return status;
+static zq_status try_fit(const rounding *r, attempt *tried, attempt *best, zq_error *err) {
+    ZQ_TRY(zq_weights_copy(&best->weights, &tried->weights, err));
+    memcpy(tried->rest, best->rest,
+           (size_t)(best->weights.n_channels * best->weights.per_channel) * sizeof *best->rest);
+    ZQ_TRY(for_groups(r, fit_group, tried, err));
+    ZQ_TRY(for_groups(r, round_group, tried, err));
+    keep_better(tried, best);
+    return ZQ_OK;
 }
 
 /* With error feedback, least squares and the whole range are tried, and from the better one fitted scales. */
-static zq_status round_width(const rounding *r, const zq_weight_spec *spec, int64_t n, int64_t k,
-                             zq_weights *out, zq_error *err) {
-    const bool both = spec->range == ZQ_WEIGHT_MSE && !spec->asymmetric;
-    zq_weights tried = {0};
-    double *loss = zq_alloc((size_t)(2 * n), sizeof *loss), *best = loss + n;
-    if (loss == NULL)
-        return zq_fail_memory(err);
-    zq_status status = try_range(r, spec, spec->range, n, k, best, out, err);
-    if (status == ZQ_OK && r->feedback != NULL && both) {
-        status = try_range(r, spec, ZQ_WEIGHT_MINMAX, n, k, loss, &tried, err);
-        if (status == ZQ_OK)
-            keep_better(&tried, loss, out, best);
-        zq_weights_clear(&tried);
+static zq_status search_scales(const rounding *r, const zq_weight_spec *spec, int64_t n, int64_t k,
+                               attempt *tried, attempt *best, zq_error *err) {
+    ZQ_TRY(try_range(r, spec, spec->range, n, k, best, err));
+    if (spec->range == ZQ_WEIGHT_MSE && !spec->asymmetric) {
+        ZQ_TRY(try_range(r, spec, ZQ_WEIGHT_MINMAX, n, k, tried, err));
+        keep_better(tried, best);
+        zq_weights_clear(&tried->weights);
     }
-    if (status == ZQ_OK && r->feedback != NULL)
-        status = try_fits(r, loss, best, out, err);
-    zq_free(loss);
+    for (int i = 0; i < FITS; i++) {
+        ZQ_TRY(try_fit(r, tried, best, err));
+        zq_weights_clear(&tried->weights);
+    }
+    return ZQ_OK;
+}
+
+static double sum_of(int64_t n, const double *x) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++)
+        sum += x[i];
+    return sum;
+}
+
+/* user: e [n_channels, k]; into wanted, which nobody needs any more, since the widest width comes last. */
+static zq_status project_errors(const rounding *r, int64_t g, void *user, zq_error *err) {
+    const zq_moments *m = r->moments;
+    const int64_t k = m->k, n = m->n_channels / m->groups;
+    return zq_feedback_project(&r->feedback[g], n, (const float *)user + g * n * k, NULL,
+                               r->wanted + g * n * k, err);
+}
+
+/* What rounding to nearest does to the outputs. */
+static zq_status find_loss(const rounding *r, const zq_weights *weights, double *loss_out, zq_error *err) {
+    const int64_t count = weights->n_channels * weights->per_channel;
+    float *e = zq_alloc_raw((size_t)count, sizeof *e);
+    if (e == NULL)
+        return zq_fail_memory(err);
+    zq_weights_dequantize(weights, e);
+    for (int64_t i = 0; i < count; i++)
+        e[i] = r->w[i] - e[i];
+    const zq_status status = for_groups(r, project_errors, e, err);
+    *loss_out = 0;
+    for (int64_t i = 0; status == ZQ_OK && i < count; i++)
+        *loss_out += (double)r->wanted[i] * r->wanted[i];
+    zq_free(e);
     return status;
 }
 
-static zq_status round_widths(rounding *r, const zq_weight_spec *spec, int64_t n, int64_t k, int n_bits,
-                              const int *bits, zq_weights *out, zq_error *err) {
-    zq_feedback *const feedback = r->feedback;
+/* With error feedback below 8 bits. */
+static zq_status round_width(const rounding *r, const zq_weight_spec *spec, int64_t n, int64_t k,
+                             zq_weights *out, double *loss_out, zq_error *err) {
+    attempt both[2] = {{.rest = NULL}, {.rest = NULL}};
+    zq_status status = ZQ_OK;
+    for (int i = 0; i < 2; i++) {
+        both[i].rest = zq_alloc_raw((size_t)(n * k), sizeof *both[i].rest);
+        both[i].loss = zq_alloc((size_t)n, sizeof *both[i].loss);
+        if (both[i].rest == NULL || both[i].loss == NULL)
+            status = zq_fail_memory(err);
+    }
+    if (status == ZQ_OK)
+        status = search_scales(r, spec, n, k, &both[1], &both[0], err);
+    *out = both[0].weights;
+    *loss_out = status == ZQ_OK ? sum_of(n, both[0].loss) : 0;
+    zq_weights_clear(&both[1].weights);
+    attempt_clear(&both[0]);
+    attempt_clear(&both[1]);
+    return status;
+}
+
+static zq_status round_widths(const rounding *r, const zq_weight_spec *spec, int64_t n, int64_t k, int n_bits,
+                              const int *bits, zq_weights *out, double *loss_out, zq_error *err) {
     for (int i = 0; i < n_bits; i++) {
         zq_weight_spec own = *spec;
         own.bits = bits[i];
-        r->feedback = own.bits < 8 ? feedback : NULL;
-        ZQ_TRY(round_width(r, &own, n, k, &out[i], err));
+        loss_out[i] = 0;
+        if (own.bits < 8 && r->feedback != NULL) {
+            ZQ_TRY(round_width(r, &own, n, k, &out[i], &loss_out[i], err));
+            continue;
+        }
+        ZQ_TRY(zq_weights_quantize(&own, n, k, r->w, r->floor, &out[i], err));
+        if (r->feedback != NULL)
+            ZQ_TRY(find_loss(r, &out[i], &loss_out[i], err));
     }
-    r->feedback = feedback;
     return ZQ_OK;
 }
 
 zq_status zq_round_layer(const zq_rounder *rounder, int i, zq_moments *m, int n_bits, const int *bits,
-                         zq_weights *out, zq_error *err) {
+                         zq_weights *out, double *loss_out, zq_error *err) {
     const zq_layer *layer = &rounder->layers->items[i];
     if (!zq_moments_are_finite(m))
         zq_moments_clear(m);
     const int64_t n = layer->n_channels, k = layer->per_channel;
-    float *w = zq_alloc_raw((size_t)(n * (k + 1)), sizeof *w), *floor = w + n * k;
+    float *w = zq_alloc_raw((size_t)(n * (2 * k + 1)), sizeof *w), *wanted = w + n * k;
+    float *floor = wanted + n * k;
     zq_feedback *feedback = m->gram == NULL ? NULL : zq_alloc((size_t)m->groups, sizeof *feedback);
     zq_weight_spec spec = *rounder->spec;
     spec.spare_bit = spec.spare_bit && !layer->depthwise; /* no pairs of products */
-    rounding r = {.moments = m, .feedback = feedback, .w = w, .floor = floor};
+    rounding r = {.moments = m, .feedback = feedback, .w = w, .floor = floor, .wanted = wanted};
     zq_status status = w == NULL || (m->gram != NULL && feedback == NULL) ? zq_fail_memory(err) : ZQ_OK;
     if (status == ZQ_OK)
         status = zq_standard_scale_floor(rounder->standard, rounder->graph, rounder->layers, i,
@@ -169,7 +233,7 @@ zq_status zq_round_layer(const zq_rounder *rounder, int i, zq_moments *m, int n_
     if (status == ZQ_OK && feedback != NULL)
         status = for_groups(&r, factor_group, m, err);
     if (status == ZQ_OK)
-        status = round_widths(&r, &spec, n, k, n_bits, bits, out, err);
+        status = round_widths(&r, &spec, n, k, n_bits, bits, out, loss_out, err);
     for (int64_t g = 0; feedback != NULL && g < m->groups; g++)
         zq_feedback_clear(&feedback[g]);
     zq_free(feedback);

@@ -25,8 +25,9 @@ zq_status zq_rounding_start(const zq_layers *layers, int n_widths, const int *wi
     *out = (zq_rounding){.n_layers = layers->n, .n_widths = n_widths};
     memcpy(out->widths, widths, (size_t)n_widths * sizeof *widths);
     out->weights = zq_alloc((size_t)layers->n * (size_t)n_widths, sizeof *out->weights);
+    out->loss = zq_alloc((size_t)layers->n * (size_t)n_widths, sizeof *out->loss);
     out->scarce = zq_alloc((size_t)layers->n, sizeof *out->scarce);
-    return out->weights == NULL || out->scarce == NULL ? zq_fail_memory(err) : ZQ_OK;
+    return out->weights == NULL || out->loss == NULL || out->scarce == NULL ? zq_fail_memory(err) : ZQ_OK;
 }
 
 /* What the widest values of one run may take. */
@@ -50,7 +51,7 @@ static size_t layer_bytes(const zq_graph *graph, const zq_layer *layer) {
     const size_t k = (size_t)layer->per_channel, n = (size_t)layer->n_channels;
     const size_t groups = (size_t)zq_moments_groups(graph, layer);
     const size_t gram = groups * k * k, patches = (2 * k + n) * 1024; /* and then, instead, the factor */
-    return (gram + (gram > patches ? gram : patches) + 3 * n * k) * sizeof(float);
+    return (gram + (gram > patches ? gram : patches) + 5 * n * k) * sizeof(float);
 }
 
 size_t zq_rounding_bytes(const zq_graph *graph, const zq_layers *layers, int n_widths, bool settled) {
@@ -78,7 +79,8 @@ static zq_status visit(void *user, zq_plan *plan, int node, zq_error *err) {
     if (++s->n_seen[i] < layer->n_nodes)
         return ZQ_OK;
     ZQ_TRY(zq_round_layer(&s->rounder, i, &s->moments[i], s->result->n_widths, s->result->widths,
-                          s->result->weights + i * s->result->n_widths, err));
+                          s->result->weights + i * s->result->n_widths,
+                          s->result->loss + i * s->result->n_widths, err));
     s->done++;
     if (s->callback != NULL && s->callback(s->user, s->done, s->result->n_layers) != 0)
         return zq_fail(err, ZQ_ERR_CANCELLED, "cancelled after rounding %d of %d layers", s->done,
@@ -128,6 +130,7 @@ void zq_rounding_clear(zq_rounding *rounding) {
     for (int i = 0; rounding->weights != NULL && i < rounding->n_layers * rounding->n_widths; i++)
         zq_weights_clear(&rounding->weights[i]);
     zq_free(rounding->weights);
+    zq_free(rounding->loss);
     zq_free(rounding->scarce);
     *rounding = (zq_rounding){0};
 }

@@ -10,6 +10,7 @@ struct zq_rounding {
     int n_layers, n_widths;
     int widths[ZQ_MAX_WIDTHS];
     zq_weights *weights; /* [n_layers, n_widths], owned */
+    double *loss;        /* [n_layers, n_widths] of zq_round_layer; 0: unknown; owned */
     bool *scarce;        /* [n_layers] it was rounded on fewer inputs than a channel has weights, such as a
                             classifier behind        pooling, which has one of each image; owned */
 };

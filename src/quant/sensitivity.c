@@ -17,6 +17,14 @@ static const double memory_limit_bytes = 1.2e9;
  * comparable, and what chance adds to single layers evens out in the sum of many. */
 enum { ALL_IMAGES_UP_TO = 32, IMAGES_TOGETHER = 4 };
 
+/* Sampled: images are enough where two halves of them tell the layers apart alike: the standard error of a
+ * sensitivity, as a share of it and apart from what all layers have in common. */
+static const double enough = 0.15;
+
+/* Sampled: up to this width damage is measured; beyond it, it is so small that it grows with the square of
+ * the weights' errors. */
+enum { MOST_MEASURED_BITS = 4 };
+
 /* All that one measurement needs. The plan holds `variants` groups of `micro` images: the same images in
  * every group, so that one run measures as many widths of a layer. */
 typedef struct session {
@@ -25,10 +33,13 @@ typedef struct session {
     const zq_images *images;
     const zq_rounding *rounding;
     zq_sensitivity *result;
+    bool sampled;
+    int n_measured;   /* of the widths, the narrowest; the others follow from the last of them */
     zq_plan *plan;    /* owned, like all below */
-    int64_t n_images; /* of them that are used */
+    int64_t n_images; /* of them that are used, at most */
     int64_t micro;
     int variants;
+    double *halves[2];             /* [n_layers, n_widths] sums over every other batch */
     float *input;                  /* [variants * micro images] */
     float **reference, **output;   /* [n_outputs], each of variants * micro images */
     double *distance;              /* [micro] */
@@ -63,7 +74,7 @@ static int64_t choose_images(const zq_graph *graph, int n_layers, int64_t n) {
 /* A graph with a fixed batch takes one width at a time. */
 static int64_t choose_micro(const session *s) {
     const double bytes = bytes_of_image(s->graph) * s->variants;
-    int64_t micro = s->n_images;
+    int64_t micro = s->sampled && s->n_images > IMAGES_TOGETHER ? IMAGES_TOGETHER : s->n_images;
     if (!s->graph->free_batch)
         return zq_graph_images(s->graph);
     while (micro > 1 && (s->n_images % micro != 0 || bytes * (double)micro > memory_limit_bytes))
@@ -75,8 +86,8 @@ static int64_t choose_micro(const session *s) {
 static zq_status make_plan(session *s, zq_error *err) {
     const int64_t n_given = s->images->shape.dims[0];
     const size_t image = (size_t)(zq_shape_count(&s->images->shape) / n_given) * sizeof(float);
-    s->n_images = choose_images(s->graph, s->layers->n, n_given);
-    s->variants = s->graph->free_batch ? s->result->n_widths : 1;
+    s->n_images = s->sampled ? choose_images(s->graph, s->layers->n, n_given) : n_given;
+    s->variants = s->graph->free_batch ? s->n_measured : 1;
     for (;; s->variants = 1) {
         zq_plan_options options = {.n_images = choose_micro(s),
                                    .height = s->images->shape.dims[2],
@@ -84,7 +95,7 @@ static zq_status make_plan(session *s, zq_error *err) {
                                    .keep_values = true};
         const zq_plan_room room = {.divides = s->n_images,
                                    .copies = s->variants,
-                                   .spare = (3 + (size_t)s->result->n_widths) * zq_layers_largest(s->layers) *
+                                   .spare = (3 + (size_t)s->n_measured) * zq_layers_largest(s->layers) *
                                             sizeof(float),
                                    .per_image = image};
         const zq_status status = zq_plan_fit(s->graph, &options, &room, &s->plan, err);
@@ -109,7 +120,10 @@ static zq_status make_room(session *s, zq_error *err) {
     s->group = zq_alloc((size_t)s->graph->n_outputs, sizeof(float *));
     bool ok = s->group != NULL && s->input != NULL && s->distance != NULL && s->channel_first != NULL &&
               s->reference != NULL && s->output != NULL;
-    for (int k = 0; k < s->result->n_widths && ok; k++)
+    for (int h = 0; h < 2 && ok; h++)
+        ok = (s->halves[h] = zq_alloc((size_t)s->layers->n * (size_t)s->result->n_widths, sizeof(double))) !=
+             NULL;
+    for (int k = 0; k < s->n_measured && ok; k++)
         ok = (s->weights[k] = zq_alloc_raw(largest, sizeof(float))) != NULL;
     for (int o = 0; o < s->graph->n_outputs && ok; o++) {
         const size_t n = (size_t)zq_shape_count(zq_plan_shape(s->plan, s->graph->outputs[o]));
@@ -128,6 +142,8 @@ static void session_clear(session *s) {
             zq_free(s->output[o]);
     }
     zq_free(s->group);
+    zq_free(s->halves[0]);
+    zq_free(s->halves[1]);
     for (int k = 0; k < ZQ_MAX_WIDTHS; k++)
         zq_free(s->weights[k]);
     zq_free(s->reference);
@@ -146,42 +162,42 @@ static void read_outputs(session *s, float **dst) {
 }
 
 static void load_weights(session *s, int layer) {
-    for (int k = 0; k < s->result->n_widths; k++) {
+    for (int k = 0; k < s->n_measured; k++) {
         zq_weights_dequantize(&s->rounding->weights[layer * s->result->n_widths + k], s->channel_first);
         zq_layer_store(s->graph, &s->layers->items[layer], s->channel_first, s->weights[k]);
     }
 }
 
-/* Adds the distance of the images in group number group of the output to omega. */
-static void add_distance(session *s, int group, double *omega) {
+/* Adds the distances of the images in group number group of the output to sum. */
+static void add_distance(session *s, int group, double *sum) {
     for (int o = 0; o < s->graph->n_outputs; o++) {
         const int64_t n = zq_shape_count(zq_plan_shape(s->plan, s->graph->outputs[o])) / s->variants;
         s->group[o] = s->output[o] + group * n;
     }
     zq_output_distance(s->graph, s->micro, (const float *const *)s->reference, s->group, s->distance, NULL);
     for (int64_t i = 0; i < s->micro; i++)
-        *omega += s->distance[i] / (double)s->n_images;
+        *sum += s->distance[i];
 }
 
 /* One node: only what lies behind it runs, for `variants` widths at a time. */
-static zq_status measure_node(session *s, int node, double *omega, zq_error *err) {
-    for (int k = 0; k < s->result->n_widths; k += s->variants) {
+static zq_status measure_node(session *s, int node, double *sums, zq_error *err) {
+    for (int k = 0; k < s->n_measured; k += s->variants) {
         const zq_plan_override override = {
             .node = node, .n_variants = s->variants, .weights = (const float *const *)(s->weights + k)};
         ZQ_TRY(zq_plan_forward_override(s->plan, &override, err));
         read_outputs(s, s->output);
         for (int v = 0; v < s->variants; v++)
-            add_distance(s, v, &omega[k + v]);
+            add_distance(s, v, &sums[k + v]);
     }
     return ZQ_OK;
 }
 
 /* Several nodes share the weight: the whole network runs once for each width, and once more to be as before.
  */
-static zq_status measure_shared(session *s, const zq_layer *layer, double *omega, zq_error *err) {
+static zq_status measure_shared(session *s, const zq_layer *layer, double *sums, zq_error *err) {
     zq_status status = ZQ_OK;
-    for (int k = 0; k <= s->result->n_widths; k++) {
-        const float *weights = k < s->result->n_widths ? s->weights[k] : NULL;
+    for (int k = 0; k <= s->n_measured; k++) {
+        const float *weights = k < s->n_measured ? s->weights[k] : NULL;
         for (int n = 0; n < layer->n_nodes && status == ZQ_OK; n++)
             status = zq_plan_set_weights(s->plan, layer->nodes[n], weights, err);
         if (status == ZQ_OK)
@@ -190,18 +206,18 @@ static zq_status measure_shared(session *s, const zq_layer *layer, double *omega
             return status;
         if (weights != NULL) {
             read_outputs(s, s->output);
-            add_distance(s, 0, &omega[k]);
+            add_distance(s, 0, &sums[k]);
         }
     }
     return ZQ_OK;
 }
 
-static zq_status measure_layer(session *s, int i, zq_error *err) {
+static zq_status measure_layer(session *s, int i, double *half, zq_error *err) {
     const zq_layer *layer = &s->layers->items[i];
-    double *omega = s->result->omega + (size_t)i * (size_t)s->result->n_widths;
+    double *const sums = half + (size_t)i * (size_t)s->result->n_widths;
     load_weights(s, i);
-    ZQ_TRY(layer->n_nodes == 1 ? measure_node(s, layer->nodes[0], omega, err)
-                               : measure_shared(s, layer, omega, err));
+    ZQ_TRY(layer->n_nodes == 1 ? measure_node(s, layer->nodes[0], sums, err)
+                               : measure_shared(s, layer, sums, err));
     s->done++;
     if (s->callback != NULL && s->callback(s->user, s->done, s->total) != 0)
         return zq_fail(err, ZQ_ERR_CANCELLED, "cancelled after %d of %d sensitivities", s->done, s->total);
@@ -209,7 +225,7 @@ static zq_status measure_layer(session *s, int i, zq_error *err) {
 }
 
 /* All layers, from the last to the first: what an override disturbs is then behind the next one as well. */
-static zq_status measure_batch(session *s, int64_t first, zq_error *err) {
+static zq_status measure_batch(session *s, int64_t first, double *half, zq_error *err) {
     const int64_t image = zq_shape_count(&s->images->shape) / s->images->shape.dims[0];
     for (int v = 0; v < s->variants; v++)
         memcpy(s->input + v * s->micro * image, s->images->data + first * image,
@@ -218,22 +234,82 @@ static zq_status measure_batch(session *s, int64_t first, zq_error *err) {
     ZQ_TRY(zq_plan_forward(s->plan, err));
     read_outputs(s, s->reference);
     for (int i = s->layers->n - 1; i >= 0; i--)
-        ZQ_TRY(measure_layer(s, i, err));
+        ZQ_TRY(measure_layer(s, i, half, err));
     return ZQ_OK;
 }
 
-/* ---- both ways */
+/* Whether as many batches in either half tell the layers apart alike. */
+static bool are_enough(const session *s) {
+    const int n_widths = s->result->n_widths;
+    double sum = 0, square = 0;
+    int n = 0;
+    for (int i = 0; i < s->layers->n; i++)
+        for (int k = 0; k < s->n_measured; k++) {
+            const double a = s->halves[0][i * n_widths + k], b = s->halves[1][i * n_widths + k];
+            if (!(a > 0 && b > 0))
+                continue;
+            const double ratio = log(a / b);
+            sum += ratio;
+            square += ratio * ratio;
+            n++;
+        }
+    const double mean = n > 0 ? sum / n : 0;
+    return n > 0 && square / n - mean * mean < 4 * enough * enough; /* of half as many: twice the error */
+}
 
-static zq_status measure_exactly(session *s, zq_error *err) {
+static double squared_error(const session *s, int i, int k, const float *w, float *rounded) {
+    const zq_weights *weights = &s->rounding->weights[i * s->result->n_widths + k];
+    double sum = 0;
+    zq_weights_dequantize(weights, rounded);
+    for (int64_t at = 0; at < weights->n_channels * weights->per_channel; at++)
+        sum += ((double)w[at] - rounded[at]) * ((double)w[at] - rounded[at]);
+    return sum;
+}
+
+/* How much less error width number k makes than number last: of the layer's outputs where that is known, else
+ * of its weights. */
+static double less(const session *s, int i, int k, int last) {
+    const double *const loss = s->rounding->loss == NULL ? NULL : s->rounding->loss + i * s->result->n_widths;
+    if (loss != NULL && loss[last] > 0)
+        return loss[k] / loss[last];
+    float *const w = s->weights[0];
+    zq_layer_load(s->graph, &s->layers->items[i], w);
+    const double error = squared_error(s, i, last, w, s->channel_first);
+    return error > 0 ? squared_error(s, i, k, w, s->channel_first) / error : 0;
+}
+
+/* Means of what was measured, and the widths that weren't. */
+static void conclude(session *s, int64_t n_images) {
+    const int n_widths = s->result->n_widths, last = s->n_measured - 1;
+    for (int i = 0; i < s->layers->n; i++) {
+        double *const omega = s->result->omega + i * n_widths;
+        const double *const a = s->halves[0] + i * n_widths, *const b = s->halves[1] + i * n_widths;
+        for (int k = 0; k < s->n_measured; k++)
+            omega[k] = (a[k] + b[k]) / (double)n_images;
+        for (int k = s->n_measured; k < n_widths; k++)
+            omega[k] = omega[last] * less(s, i, k, last);
+    }
+}
+
+/* ---- all ways */
+
+static zq_status measure_runs(session *s, zq_error *err) {
+    const int n_widths = s->result->n_widths;
+    s->n_measured = n_widths;
+    while (s->sampled && s->n_measured > 1 && s->result->widths[s->n_measured - 2] >= MOST_MEASURED_BITS)
+        s->n_measured--;
     zq_status status = make_plan(s, err);
     const int64_t n_batches = status == ZQ_OK ? s->n_images / s->micro : 0;
     s->total = (int)n_batches * s->layers->n;
     if (status == ZQ_OK)
         status = make_room(s, err);
-    memset(s->result->omega, 0,
-           (size_t)s->layers->n * (size_t)s->result->n_widths * sizeof *s->result->omega);
-    for (int64_t b = 0; b < n_batches && status == ZQ_OK; b++)
-        status = measure_batch(s, b * s->micro, err);
+    int64_t b = 0;
+    for (bool enough_seen = false; b < n_batches && status == ZQ_OK && !enough_seen; b++) {
+        status = measure_batch(s, b * s->micro, s->halves[b % 2], err);
+        enough_seen = s->sampled && b % 2 == 1 && are_enough(s);
+    }
+    if (status == ZQ_OK)
+        conclude(s, b * s->micro);
     session_clear(s);
     return status;
 }
@@ -246,8 +322,8 @@ static bool are_finite(const zq_sensitivity *s) {
 }
 
 zq_status zq_sensitivity_measure(zq_graph *graph, const zq_layers *layers, const zq_images *images,
-                                 const zq_rounding *rounding, bool exact, zq_step_callback callback,
-                                 void *user, zq_sensitivity *out, zq_error *err) {
+                                 const zq_rounding *rounding, zq_sensitivity_method method,
+                                 zq_step_callback callback, void *user, zq_sensitivity *out, zq_error *err) {
     const int n_widths = rounding->n_widths, *const widths = rounding->widths;
     *out = (zq_sensitivity){.n_layers = layers->n, .n_widths = n_widths};
     if (n_widths < 1 || n_widths > ZQ_MAX_WIDTHS || images->shape.rank < 1 || images->shape.dims[0] < 1)
@@ -257,19 +333,26 @@ zq_status zq_sensitivity_measure(zq_graph *graph, const zq_layers *layers, const
     out->omega = zq_alloc((size_t)layers->n * (size_t)n_widths, sizeof(double));
     if (out->omega == NULL)
         return zq_fail_memory(err);
-    session s = {.graph = graph,
-                 .layers = layers,
-                 .images = images,
-                 .rounding = rounding,
-                 .result = out,
-                 .callback = callback,
-                 .user = user};
-    zq_status status = exact ? measure_exactly(&s, err)
-                             : zq_fisher_measure(graph, layers, images, n_widths, rounding->weights, callback,
-                                                 user, out->omega, err);
-    out->exact = exact || status == ZQ_ERR_UNSUPPORTED || (status == ZQ_OK && !are_finite(out));
-    if (!exact && out->exact) /* an operator without a gradient, or one that is infinite somewhere */
-        status = measure_exactly(&s, err);
+    out->method = method;
+    zq_status status = ZQ_OK;
+    if (method == ZQ_SENSITIVITY_FISHER) {
+        status = zq_fisher_measure(graph, layers, images, n_widths, rounding->weights, callback, user,
+                                   out->omega, err);
+        /* an operator without a gradient, or one that is infinite somewhere */
+        if (status == ZQ_ERR_UNSUPPORTED || (status == ZQ_OK && !are_finite(out)))
+            out->method = ZQ_SENSITIVITY_EXACT;
+    }
+    if (out->method != ZQ_SENSITIVITY_FISHER) {
+        session s = {.graph = graph,
+                     .layers = layers,
+                     .images = images,
+                     .rounding = rounding,
+                     .result = out,
+                     .sampled = out->method == ZQ_SENSITIVITY_SAMPLED,
+                     .callback = callback,
+                     .user = user};
+        status = measure_runs(&s, err);
+    }
     /* 8 bits are exact for a per-channel scale */
     for (int i = 0; i < layers->n; i++)
         for (int k = 0; k < n_widths && layers->items[i].affine; k++)

@@ -38,16 +38,17 @@ typedef struct zq_sensitivity {
     int n_layers, n_widths;
     int widths[ZQ_MAX_WIDTHS]; /* bits, increasing */
     double *omega;             /* [n_layers, n_widths], owned */
-    bool exact;                /* eq. 2 as it stands; false: to second order */
+    zq_sensitivity_method method;
 } zq_sensitivity;
 
 /* The network's layers with the weights of the rounding (quant/rounding.h), one at a time at each of its
- * widths. exact: eq. 2 as it stands; false: to second order (quant/fisher.h), where the network has a
- * gradient. images: best none that the rounding was fitted to; exact in deep networks: the first of them. */
+ * widths. method: by eq. 2 as it stands; sampled: as it stands up to 4 bits, on as many of the images as it
+ * takes to tell layers apart; to second order (quant/fisher.h), where the network has a gradient. images:
+ * best none that the rounding was fitted to. */
 typedef struct zq_rounding zq_rounding;
 zq_status zq_sensitivity_measure(zq_graph *graph, const zq_layers *layers, const zq_images *images,
-                                 const zq_rounding *rounding, bool exact, zq_step_callback callback,
-                                 void *user, zq_sensitivity *out, zq_error *err);
+                                 const zq_rounding *rounding, zq_sensitivity_method method,
+                                 zq_step_callback callback, void *user, zq_sensitivity *out, zq_error *err);
 void zq_sensitivity_clear(zq_sensitivity *sensitivity);
 
 #endif

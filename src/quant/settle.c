@@ -30,13 +30,14 @@ static zq_status find_weights(session *s, const zq_plan *plan, int i, int node, 
     const zq_layer *layer = &s->rounder->layers->items[i];
     zq_weights *out = zq_rounding_at(s->result, i, s->bits[i]);
     zq_moments moments = {0};
+    double loss;
     s->known[i] = true;
     if (layer->affine || layer->n_nodes > 1)
         return zq_weights_copy(zq_rounding_at(s->from, i, s->bits[i]), out, err);
     zq_layer_load(s->rounder->standard->graph, layer, s->w);
     zq_status status = zq_moments_add(&moments, plan, s->rounder->graph, layer, node, s->w, err);
     if (status == ZQ_OK)
-        status = zq_round_layer(s->rounder, i, &moments, 1, &s->bits[i], out, err);
+        status = zq_round_layer(s->rounder, i, &moments, 1, &s->bits[i], out, &loss, err);
     zq_moments_clear(&moments);
     return status;
 }

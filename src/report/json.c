@@ -272,6 +272,7 @@ static json_t *summary_json(const zq_record *record) {
 }
 
 char *zq_record_json(const zq_record *record) {
+    static const char *const methods[] = {"sampled", "exact", "fisher"};
     json_t *json = json_pack("{s:i, s:s, s:I, s:o, s:o, s:o}", "format", FORMAT_VERSION, "zeroq",
                              zq_version(), "seed", (json_int_t)record->options->seed, "model",
                              model_json(record), "nodes", nodes_json(record), "layers", layers_json(record));
@@ -285,8 +286,7 @@ char *zq_record_json(const zq_record *record) {
         json_object_set_new(json, "activations", activations_json(record));
     if (record->sensitivity != NULL) {
         json_object_set_new(json, "sensitivity_widths", widths_json(record->sensitivity));
-        json_object_set_new(json, "sensitivity_method",
-                            json_string(record->sensitivity->exact ? "exact" : "fisher"));
+        json_object_set_new(json, "sensitivity_method", json_string(methods[record->sensitivity->method]));
     }
     if (record->frontier != NULL) {
         json_object_set_new(json, "frontier", frontier_json(record));

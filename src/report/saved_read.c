@@ -309,13 +309,13 @@ zq_status zq_saved_images(const zq_saved *saved, const zq_graph *graph, zq_image
 
 static zq_status read_sensitivity(const zq_saved *saved, const zq_layers *layers, const zq_rules *rules,
                                   zq_sensitivity *out, zq_error *err) {
-    static const char *const methods[] = {"exact", "fisher", NULL};
+    static const char *const methods[] = {"sampled", "exact", "fisher", NULL};
     json_t *widths, *list, *row;
     int method;
     *out = (zq_sensitivity){.n_layers = layers->n, .n_widths = rules->n_widths};
     memcpy(out->widths, rules->widths, sizeof out->widths);
     ZQ_TRY(need_name(saved, saved->root, "sensitivity_method", methods, &method, err));
-    out->exact = method == 0;
+    out->method = (zq_sensitivity_method)method;
     ZQ_TRY(need_list(saved, saved->root, "sensitivity_widths", out->n_widths, &widths, err));
     ZQ_TRY(need_list(saved, saved->root, "layers", layers->n, &list, err));
     for (int k = 0; k < out->n_widths; k++)

@@ -1,5 +1,5 @@
 # How sensitivities are measured, and that the frontier in a file keeps it
-for how in exact fisher; do
+for how in sampled exact fisher; do
     zeroq pareto tiny.onnx -q --sensitivity $how --json $how.json
     grep -o '"sensitivity_method": *"[a-z]*"' $how.json
     zeroq quantize tiny.onnx -q -o a.onnx --size w4 --sensitivity $how

@@ -5,9 +5,9 @@
 #include "quant/moments.h"
 #include "tiny_net.h"
 
-enum { CHANNELS = 70, K = 150, SAMPLES = 400 };
+enum { CHANNELS = 150, K = 330, SAMPLES = 400 };
 
-static float w[CHANNELS * K], x[K * SAMPLES];
+static float w[CHANNELS * K], x[K * SAMPLES], rest[CHANNELS * K], wanted[CHANNELS * K];
 
 /* Correlated inputs of very different size. */
 static void make(uint64_t seed) {
@@ -71,7 +71,8 @@ static void the_loss_is_the_damage_and_far_below_nearest(void **state) {
             fail_msg("%s", err.text);
         for (int64_t c = 0; c < CHANNELS; c++)
             before += damage(&weights, c, 0);
-        assert_int_equal(zq_feedback_round(&feedback, 0, CHANNELS, w, NULL, &weights, loss, &err), ZQ_OK);
+        assert_int_equal(zq_feedback_round(&feedback, 0, CHANNELS, w, NULL, &weights, rest, loss, &err),
+                         ZQ_OK);
         for (int64_t c = 0; c < CHANNELS; c++) {
             const double expected = damage(&weights, c, added_by(0.01));
             assert_true(fabs(loss[c] - expected) < 1e-2 * expected);
@@ -98,7 +99,7 @@ static void unrelated_inputs_change_nothing(void **state) {
     zq_feedback feedback;
     zq_weights weights = nearest(4, false), same = nearest(4, false);
     assert_int_equal(zq_feedback_new(K, h, 0.01, &feedback, NULL), ZQ_OK);
-    assert_int_equal(zq_feedback_round(&feedback, 0, CHANNELS, w, NULL, &weights, loss, NULL), ZQ_OK);
+    assert_int_equal(zq_feedback_round(&feedback, 0, CHANNELS, w, NULL, &weights, rest, loss, NULL), ZQ_OK);
     int n_other = 0; /* ties */
     for (int i = 0; i < CHANNELS * K; i++)
         n_other += weights.q[i] != same.q[i];
@@ -121,7 +122,8 @@ static void what_the_inputs_do_not_say_is_damped(void **state) {
         if (n == 1)
             assert_int_equal(zq_dense_add_gram(K, 3, x, h, NULL), ZQ_OK);
         assert_int_equal(zq_feedback_new(K, h, 0.01, &feedback, NULL), ZQ_OK);
-        assert_int_equal(zq_feedback_round(&feedback, 0, CHANNELS, w, NULL, &weights, loss, NULL), ZQ_OK);
+        assert_int_equal(zq_feedback_round(&feedback, 0, CHANNELS, w, NULL, &weights, rest, loss, NULL),
+                         ZQ_OK);
         for (int c = 0; c < CHANNELS; c++)
             assert_true(isfinite(loss[c]));
         zq_feedback_clear(&feedback);
@@ -153,9 +155,9 @@ static void what_inputs_are_off_by_is_made_up_for(void **state) {
         assert_int_equal(zq_feedback_new(K, h, 0.01, &feedback, NULL), ZQ_OK);
         if (pass == 1)
             assert_int_equal(zq_feedback_solve(&feedback, CHANNELS, residual, NULL), ZQ_OK);
-        assert_int_equal(
-            zq_feedback_round(&feedback, 0, CHANNELS, w, pass == 1 ? residual : NULL, &weights, loss, NULL),
-            ZQ_OK);
+        assert_int_equal(zq_feedback_round(&feedback, 0, CHANNELS, w, pass == 1 ? residual : NULL, &weights,
+                                           rest, loss, NULL),
+                         ZQ_OK);
         zq_weights_dequantize(&weights, rounded);
         for (int c = 0; c < CHANNELS; c++) {
             double damage = 0, constant = 0, z = 0, added = 0;
@@ -196,10 +198,12 @@ static void fitted_scales_are_the_best_ones(void **state) {
         float *h = gram();
         zq_weights weights = nearest(bits, false);
         assert_int_equal(zq_feedback_new(K, h, 0.01, &feedback, NULL), ZQ_OK);
-        assert_int_equal(zq_feedback_round(&feedback, 0, CHANNELS, w, NULL, &weights, loss, NULL), ZQ_OK);
+        assert_int_equal(zq_feedback_round(&feedback, 0, CHANNELS, w, NULL, &weights, rest, loss, NULL),
+                         ZQ_OK);
         for (int c = 0; c < CHANNELS; c++)
             floor[c] = c % 7 == 3 ? 2 * weights.scale[c] : 0;
-        assert_int_equal(zq_feedback_fit(&feedback, 0, CHANNELS, w, NULL, floor, &weights, NULL), ZQ_OK);
+        assert_int_equal(zq_feedback_project(&feedback, CHANNELS, w, NULL, wanted, NULL), ZQ_OK);
+        zq_feedback_fit(&feedback, 0, CHANNELS, wanted, rest, floor, &weights);
         for (int c = 0; c < CHANNELS; c++) {
             const float scale = weights.scale[c];
             const double fitted = damage(&weights, c, added_by(0.01));

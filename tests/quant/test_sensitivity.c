@@ -40,11 +40,12 @@ static zq_rounding round_to_nearest(zq_graph *graph, const zq_layers *layers) {
     return rounding;
 }
 
-static zq_sensitivity measure(zq_graph *graph, const zq_layers *layers, const zq_images *images, bool exact) {
+static zq_sensitivity measure(zq_graph *graph, const zq_layers *layers, const zq_images *images,
+                              zq_sensitivity_method method) {
     zq_sensitivity result;
     zq_error err;
     zq_rounding rounding = round_to_nearest(graph, layers);
-    if (zq_sensitivity_measure(graph, layers, images, &rounding, exact, NULL, NULL, &result, &err) != ZQ_OK)
+    if (zq_sensitivity_measure(graph, layers, images, &rounding, method, NULL, NULL, &result, &err) != ZQ_OK)
         fail_msg("%s", err.text);
     zq_rounding_clear(&rounding);
     return result;
@@ -96,7 +97,7 @@ static void omega_is_the_definition(void **state) {
         zq_layers layers;
         assert_int_equal(zq_layers_find(graph, &layers, NULL), ZQ_OK);
         assert_int_equal(layers.n, 3);
-        zq_sensitivity result = measure(graph, &layers, &images, true);
+        zq_sensitivity result = measure(graph, &layers, &images, ZQ_SENSITIVITY_EXACT);
         for (int i = 0; i < layers.n; i++)
             for (int k = 0; k < WIDTHS; k++) {
                 const double expected = definition(graph, &layers.items[i], widths[k]);
@@ -118,8 +119,8 @@ static void a_fixed_batch_measures_the_same(void **state) {
     const zq_images images = random_images(4);
     zq_layers layers;
     assert_int_equal(zq_layers_find(free_batch, &layers, NULL), ZQ_OK);
-    zq_sensitivity a = measure(free_batch, &layers, &images, true),
-                   b = measure(fixed, &layers, &images, true);
+    zq_sensitivity a = measure(free_batch, &layers, &images, ZQ_SENSITIVITY_EXACT),
+                   b = measure(fixed, &layers, &images, ZQ_SENSITIVITY_EXACT);
     for (int i = 0; i < layers.n * WIDTHS; i++)
         assert_true(fabs(a.omega[i] - b.omega[i]) <= 1e-3 * a.omega[i] + 1e-9);
     zq_sensitivity_clear(&a);
@@ -138,12 +139,12 @@ static void little_memory_measures_the_same(void **state) {
     zq_error err;
     assert_int_equal(zq_layers_find(graph, &layers, NULL), ZQ_OK);
     zq_rounding rounding = round_to_nearest(graph, &layers);
-    zq_sensitivity a = measure(graph, &layers, &images, true), b;
+    zq_sensitivity a = measure(graph, &layers, &images, ZQ_SENSITIVITY_EXACT), b;
     int n_kept = 0;
     for (size_t room = 1000000;; room -= room / 10, n_kept++) {
         zq_memory_set_limit(zq_memory_held() + room);
-        const zq_status status =
-            zq_sensitivity_measure(graph, &layers, &images, &rounding, true, NULL, NULL, &b, &err);
+        const zq_status status = zq_sensitivity_measure(graph, &layers, &images, &rounding,
+                                                        ZQ_SENSITIVITY_EXACT, NULL, NULL, &b, &err);
         zq_memory_set_limit(0);
         if (status == ZQ_ERR_MEMORY)
             break;
@@ -177,7 +178,7 @@ static void a_shared_weight_is_one_layer(void **state) {
     assert_int_equal(zq_layers_find(graph, &layers, NULL), ZQ_OK);
     assert_int_equal(layers.n, 3);
     assert_int_equal(layers.items[2].n_nodes, 2);
-    zq_sensitivity result = measure(graph, &layers, &images, true);
+    zq_sensitivity result = measure(graph, &layers, &images, ZQ_SENSITIVITY_EXACT);
     for (int i = 0; i < layers.n; i++) {
         const double expected = definition(graph, &layers.items[i], 4);
         assert_true(fabs(result.omega[i * WIDTHS + 1] - expected) <= 1e-3 * expected + 1e-9);
@@ -204,14 +205,38 @@ static void deep_networks_take_fewer_images(void **state) {
     zq_layers layers;
     assert_int_equal(zq_layers_find(graph, &layers, NULL), ZQ_OK);
     assert_int_equal(layers.n, 40);
-    zq_sensitivity all = measure(graph, &layers, &images, true);
+    zq_sensitivity all = measure(graph, &layers, &images, ZQ_SENSITIVITY_SAMPLED);
     images.shape.dims[0] = 4;
-    zq_sensitivity few = measure(graph, &layers, &images, true);
+    zq_sensitivity few = measure(graph, &layers, &images, ZQ_SENSITIVITY_SAMPLED);
     assert_memory_equal(all.omega, few.omega, (size_t)(layers.n * WIDTHS) * sizeof *all.omega);
     zq_sensitivity_clear(&all);
     zq_sensitivity_clear(&few);
     zq_layers_clear(&layers);
     zq_graph_drop(graph);
+}
+
+/* All images are needed by so few layers: measured widths are the definition; 8 bits follow from the errors.
+ */
+static void samples_are_near_the_definition(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= 3; seed++) {
+        zq_graph *graph = tiny_net(seed, SIDE, 0);
+        const zq_images images = random_images(seed);
+        zq_layers layers;
+        assert_int_equal(zq_layers_find(graph, &layers, NULL), ZQ_OK);
+        zq_sensitivity exact = measure(graph, &layers, &images, ZQ_SENSITIVITY_EXACT);
+        zq_sensitivity sampled = measure(graph, &layers, &images, ZQ_SENSITIVITY_SAMPLED);
+        assert_int_equal(sampled.method, ZQ_SENSITIVITY_SAMPLED);
+        for (int i = 0; i < layers.n * WIDTHS; i++) {
+            const double ratio = sampled.omega[i] / exact.omega[i];
+            print_message("layer %d, %d bits: ratio %g\n", i / WIDTHS, widths[i % WIDTHS], ratio);
+            assert_true(widths[i % WIDTHS] == 8 ? ratio > 0.05 && ratio < 20 : fabs(ratio - 1) < 1e-3);
+        }
+        zq_sensitivity_clear(&exact);
+        zq_sensitivity_clear(&sampled);
+        zq_layers_clear(&layers);
+        zq_graph_drop(graph);
+    }
 }
 
 /* With fewer classes than probes nothing is left to chance: what differs is the third order. */
@@ -222,9 +247,9 @@ static void the_second_order_is_near_the_definition(void **state) {
         const zq_images images = random_images(seed);
         zq_layers layers;
         assert_int_equal(zq_layers_find(graph, &layers, NULL), ZQ_OK);
-        zq_sensitivity exact = measure(graph, &layers, &images, true);
-        zq_sensitivity second = measure(graph, &layers, &images, false);
-        assert_true(exact.exact && !second.exact);
+        zq_sensitivity exact = measure(graph, &layers, &images, ZQ_SENSITIVITY_EXACT);
+        zq_sensitivity second = measure(graph, &layers, &images, ZQ_SENSITIVITY_FISHER);
+        assert_true(exact.method == ZQ_SENSITIVITY_EXACT && second.method == ZQ_SENSITIVITY_FISHER);
         for (int i = 0; i < layers.n; i++) {
             const int at = i * WIDTHS + WIDTHS - 1; /* 8 bits */
             print_message("layer %d: %g, to second order %g\n", i, exact.omega[at], second.omega[at]);
@@ -246,10 +271,10 @@ static void nothing_changes_the_second_order(void **state) {
     assert_int_equal(zq_layers_find(free_batch, &layers, NULL), ZQ_OK);
     const int n_threads = omp_get_max_threads();
     omp_set_num_threads(1);
-    zq_sensitivity a = measure(free_batch, &layers, &images, false);
+    zq_sensitivity a = measure(free_batch, &layers, &images, ZQ_SENSITIVITY_FISHER);
     omp_set_num_threads(3);
-    zq_sensitivity b = measure(free_batch, &layers, &images, false),
-                   c = measure(fixed, &layers, &images, false);
+    zq_sensitivity b = measure(free_batch, &layers, &images, ZQ_SENSITIVITY_FISHER),
+                   c = measure(fixed, &layers, &images, ZQ_SENSITIVITY_FISHER);
     omp_set_num_threads(n_threads);
     assert_memory_equal(a.omega, b.omega, (size_t)(layers.n * WIDTHS) * sizeof *a.omega);
     for (int i = 0; i < layers.n * WIDTHS; i++)
@@ -272,9 +297,9 @@ static void without_a_gradient_the_definition_serves(void **state) {
     const zq_images images = random_images(7);
     zq_layers layers;
     assert_int_equal(zq_layers_find(graph, &layers, NULL), ZQ_OK);
-    zq_sensitivity exact = measure(graph, &layers, &images, true),
-                   other = measure(graph, &layers, &images, false);
-    assert_true(other.exact);
+    zq_sensitivity exact = measure(graph, &layers, &images, ZQ_SENSITIVITY_EXACT),
+                   other = measure(graph, &layers, &images, ZQ_SENSITIVITY_FISHER);
+    assert_true(other.method == ZQ_SENSITIVITY_EXACT);
     assert_memory_equal(exact.omega, other.omega, (size_t)(layers.n * WIDTHS) * sizeof *exact.omega);
     zq_sensitivity_clear(&exact);
     zq_sensitivity_clear(&other);
@@ -295,9 +320,9 @@ static void the_callback_cancels(void **state) {
     zq_sensitivity result;
     assert_int_equal(zq_layers_find(graph, &layers, NULL), ZQ_OK);
     zq_rounding rounding = round_to_nearest(graph, &layers);
-    assert_int_equal(
-        zq_sensitivity_measure(graph, &layers, &images, &rounding, true, stop_at_once, NULL, &result, NULL),
-        ZQ_ERR_CANCELLED);
+    assert_int_equal(zq_sensitivity_measure(graph, &layers, &images, &rounding, ZQ_SENSITIVITY_EXACT,
+                                            stop_at_once, NULL, &result, NULL),
+                     ZQ_ERR_CANCELLED);
     zq_rounding_clear(&rounding);
     assert_null(result.omega);
     zq_layers_clear(&layers);
@@ -311,6 +336,7 @@ int main(void) {
         cmocka_unit_test(little_memory_measures_the_same),
         cmocka_unit_test(a_shared_weight_is_one_layer),
         cmocka_unit_test(deep_networks_take_fewer_images),
+        cmocka_unit_test(samples_are_near_the_definition),
         cmocka_unit_test(the_second_order_is_near_the_definition),
         cmocka_unit_test(nothing_changes_the_second_order),
         cmocka_unit_test(without_a_gradient_the_definition_serves),
