@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Conv by oneDNN, with its bias and the Relu behind it. */
+/* Conv by oneDNN, or where that is faster by minimal filtering, with its bias and the Relu behind it. */
 #include "base/memory.h"
 #include "engine/image_gradient.h"
 #include "engine/loops.h"
 #include "engine/onednn/onednn.h"
 #include "engine/window.h"
+#include "engine/winograd.h"
 #include "graph/op.h"
 
 #include <stdio.h>
@@ -13,18 +14,37 @@
 /* The convolution of a group of images, for replaced weights. */
 typedef struct group {
     int n_variants; /* 0: not made yet */
-    zq_dnn_conv *conv;
+    zq_window window;
+    zq_dnn_conv *conv; /* NULL: by minimal filtering */
 } group;
 
 typedef struct conv_state {
     zq_window window;
     bool relu;
     bool image_gradient; /* backward by zq_image_gradient_run instead of conv */
-    zq_dnn_conv *conv;
+    zq_dnn_conv *conv;   /* NULL: by minimal filtering, both ways, with plain weights */
     void *packed, *packed_backward;
+    float *replaced;             /* plain weights that zq_plan_set_weights gave; NULL: the graph's */
     const float *weights, *bias; /* of the graph; bias NULL: none */
     group group;
 } conv_state;
+
+/* In the plan's scratch memory, behind the gradient that backward may write there. */
+static float *room_of(const zq_plan *plan, const zq_step *step) {
+    const size_t n = plan->slots[step->in[0]].n;
+    return (float *)plan->scratch + (plan->options.gradient ? (n + 15) / 16 * 16 : 0);
+}
+
+static size_t room_bytes(const zq_plan *plan, const zq_step *step, const conv_state *state) {
+    const size_t n = plan->options.gradient ? (plan->slots[step->in[0]].n + 15) / 16 * 16 : 0;
+    size_t forward = 0, backward = 0;
+    if (state->conv == NULL) {
+        const zq_window back = zq_winograd_backward(&state->window);
+        forward = zq_winograd_room(&state->window);
+        backward = plan->options.gradient ? zq_winograd_room(&back) : 0;
+    }
+    return (n + (forward > backward ? forward : backward)) * sizeof(float);
+}
 
 static void drop_group(group *group) {
     zq_dnn_conv_drop(group->conv);
@@ -37,6 +57,7 @@ static void drop(void *memory) {
     zq_dnn_conv_drop(state->conv);
     zq_free(state->packed);
     zq_free(state->packed_backward);
+    zq_free(state->replaced);
     zq_free(state);
 }
 
@@ -89,6 +110,18 @@ static zq_status pack(zq_plan *plan, conv_state *state, const float *weights, zq
     return ZQ_OK;
 }
 
+static bool is_filtered(const zq_plan *plan, const zq_window *window) {
+    const zq_window back = zq_winograd_backward(window);
+    return zq_winograd_takes(window) && (!plan->options.gradient || zq_winograd_takes(&back));
+}
+
+static zq_status new_conv(zq_plan *plan, conv_state *state, zq_error *err) {
+    state->image_gradient = plan->options.gradient && zq_image_gradient_takes(&state->window);
+    const zq_dnn_conv_options options = conv_options(plan, state);
+    ZQ_TRY(zq_dnn_conv_new(&state->window, &options, &state->conv, err));
+    return plan->options.varied ? ZQ_OK : pack(plan, state, state->weights, err);
+}
+
 /* *state_out is NULL when oneDNN has no good kernel. */
 static zq_status new_state(zq_plan *plan, const zq_node *conv, bool relu, conv_state **state_out,
                            zq_error *err) {
@@ -100,14 +133,9 @@ static zq_status new_state(zq_plan *plan, const zq_node *conv, bool relu, conv_s
     state->bias =
         conv->n_inputs > 2 && conv->inputs[2] >= 0 ? plan->slots[conv->inputs[2]].constant->data : NULL;
     zq_status status = zq_engine_window(plan, conv, &state->window, err);
-    if (status == ZQ_OK) {
-        state->image_gradient = plan->options.gradient && zq_image_gradient_takes(&state->window);
-        const zq_dnn_conv_options options = conv_options(plan, state);
-        status = zq_dnn_conv_new(&state->window, &options, &state->conv, err);
-    }
+    if (status == ZQ_OK && !is_filtered(plan, &state->window))
+        status = new_conv(plan, state, err);
     const bool refused = status == ZQ_ERR_UNSUPPORTED;
-    if (status == ZQ_OK && !plan->options.varied)
-        status = pack(plan, state, state->weights, err);
     *state_out = state;
     if (status != ZQ_OK) {
         drop(state);
@@ -118,9 +146,13 @@ static zq_status new_state(zq_plan *plan, const zq_node *conv, bool relu, conv_s
 
 /* With a gradient, what computes that is named, too. */
 static void name_kernel(const zq_plan *plan, const conv_state *state, zq_step *step) {
+    const char *const op = state->relu ? "Conv+Relu" : "Conv";
+    if (state->conv == NULL) {
+        snprintf(step->kernel, sizeof step->kernel, "%s winograd", op);
+        return;
+    }
     const char *const backward = state->image_gradient ? "loop" : zq_dnn_conv_kernel(state->conv, true);
-    const char *const op = state->relu ? "Conv+Relu" : "Conv",
-                      *forward = zq_dnn_conv_kernel(state->conv, false);
+    const char *const forward = zq_dnn_conv_kernel(state->conv, false);
     if (plan->options.gradient)
         snprintf(step->kernel, sizeof step->kernel, "%s onednn %.40s, back %.40s", op, forward, backward);
     else
@@ -144,22 +176,28 @@ static zq_status match(zq_plan *plan, int at, zq_step *step, zq_error *err) {
     name_kernel(plan, state, step);
     step->forgets_in = true;
     step->forgets_out = !relu;
-    if (plan->options.gradient)
-        step->scratch_bytes = plan->slots[step->in[0]].n * sizeof(float);
+    step->scratch_bytes = room_bytes(plan, step, state);
     return ZQ_OK;
+}
+
+static const float *weights_of(const conv_state *state) {
+    return state->replaced != NULL ? state->replaced : state->weights;
 }
 
 static zq_status forward(zq_plan *plan, zq_step *step, zq_error *err) {
     conv_state *state = step->state;
+    const float *const x = zq_slot_floats(plan, step->in[0]);
+    float *const y = zq_slot_floats(plan, step->out[0]);
+    if (state->conv == NULL)
+        return zq_winograd_run(&state->window, false, x, weights_of(state), state->bias, state->relu,
+                               room_of(plan, step), y, err);
     if (state->packed == NULL)
         ZQ_TRY(pack(plan, state, state->weights, err));
-    zq_dnn_conv_forward(state->conv, zq_slot_floats(plan, step->in[0]), state->packed, state->bias,
-                        zq_slot_floats(plan, step->out[0]));
+    zq_dnn_conv_forward(state->conv, x, state->packed, state->bias, y);
     return ZQ_OK;
 }
 
 static zq_status backward(zq_plan *plan, zq_step *step, zq_error *err) {
-    (void)err;
     const conv_state *state = step->state;
     const int in = step->in[0], out = step->out[0];
     float *const d_y = zq_plan_gradient(plan, out);
@@ -168,7 +206,11 @@ static zq_status backward(zq_plan *plan, zq_step *step, zq_error *err) {
     float *const d_x = zq_sink_begin(plan, in, plan->scratch);
     if (d_x == NULL)
         return ZQ_OK;
-    if (state->image_gradient)
+    if (state->conv == NULL) {
+        const zq_window window = zq_winograd_backward(&state->window);
+        ZQ_TRY(zq_winograd_run(&window, true, d_y, weights_of(state), NULL, false, room_of(plan, step), d_x,
+                               err));
+    } else if (state->image_gradient)
         zq_image_gradient_run(&state->window, d_y, state->packed_backward, d_x);
     else
         zq_dnn_conv_backward(state->conv, d_y, state->packed_backward, d_x);
@@ -187,11 +229,12 @@ static zq_status make_group(zq_plan *plan, const zq_node *node, conv_state *stat
         return zq_fail(err, ZQ_ERR_UNSUPPORTED, "%s takes %lld images, which %d variants can't share",
                        zq_node_text(node, text), (long long)state->window.n_images, n_variants);
     drop_group(group);
-    zq_window window = state->window;
+    group->window = state->window;
+    group->window.n_images /= n_variants;
     zq_dnn_conv_options options = conv_options(plan, state);
-    window.n_images /= n_variants;
     options.backward = false;
-    ZQ_TRY(zq_dnn_conv_new(&window, &options, &group->conv, err));
+    if (state->conv != NULL || !zq_winograd_takes(&group->window))
+        ZQ_TRY(zq_dnn_conv_new(&group->window, &options, &group->conv, err));
     group->n_variants = n_variants;
     return ZQ_OK;
 }
@@ -201,23 +244,38 @@ static zq_status override(zq_plan *plan, zq_step *step, int n_variants, const fl
     conv_state *state = step->state;
     ZQ_TRY(make_group(plan, &plan->graph->nodes[step->node], state, n_variants, err));
     zq_dnn_conv *conv = state->group.conv;
-    void *packed = zq_alloc_raw(zq_dnn_conv_packed_bytes(conv), 1);
-    if (packed == NULL)
+    void *packed = conv == NULL ? NULL : zq_alloc_raw(zq_dnn_conv_packed_bytes(conv), 1);
+    if (conv != NULL && packed == NULL)
         return zq_fail_memory(err);
     const size_t n_src = plan->slots[step->in[0]].n / (size_t)n_variants;
     const size_t n_dst = plan->slots[step->out[0]].n / (size_t)n_variants;
-    for (int k = 0; k < n_variants; k++) {
+    zq_status status = ZQ_OK;
+    for (int k = 0; k < n_variants && status == ZQ_OK; k++) {
+        const float *const x = zq_slot_floats(plan, step->in[0]) + (size_t)k * n_src;
+        float *const y = zq_slot_floats(plan, step->out[0]) + (size_t)k * n_dst;
+        if (conv == NULL) {
+            status = zq_winograd_run(&state->group.window, false, x, weights[k], state->bias, state->relu,
+                                     room_of(plan, step), y, err);
+            continue;
+        }
         zq_dnn_conv_pack(conv, weights[k], packed);
-        zq_dnn_conv_forward(conv, zq_slot_floats(plan, step->in[0]) + (size_t)k * n_src, packed, state->bias,
-                            zq_slot_floats(plan, step->out[0]) + (size_t)k * n_dst);
+        zq_dnn_conv_forward(conv, x, packed, state->bias, y);
     }
     zq_free(packed);
-    return ZQ_OK;
+    return status;
 }
 
 static zq_status set_weights(zq_plan *plan, zq_step *step, const float *weights, zq_error *err) {
     conv_state *state = step->state;
-    return pack(plan, state, weights != NULL ? weights : state->weights, err);
+    const size_t count = (size_t)zq_shape_count(&plan->slots[plan->graph->nodes[step->node].inputs[1]].shape);
+    if (state->conv != NULL)
+        return pack(plan, state, weights != NULL ? weights : state->weights, err);
+    if (state->replaced == NULL)
+        state->replaced = zq_plan_alloc(plan, count, sizeof *state->replaced);
+    if (state->replaced == NULL)
+        return zq_fail_memory(err);
+    memcpy(state->replaced, weights != NULL ? weights : state->weights, count * sizeof *state->replaced);
+    return ZQ_OK;
 }
 
 const zq_step_kind zq_kind_conv = {
