@@ -8,10 +8,12 @@
 
 enum { USUAL_PHOTOS = 64 };
 
-/* What decides below 8 bits is how many images rounding and sensitivities see, and in small networks they
- * cost little. */
-enum { FEW_IMAGES = 32, USUAL_IMAGES = 64, MANY_IMAGES = 128, MOST_IMAGES = 256, MOST_STEPS = 20 };
+/* What decides below 8 bits is how many images rounding and sensitivities see. Narrow networks suffer most,
+ * and there images cost little; wide ones have channels to spare. [small, large] */
+static const int usual_images_of[][2] = {
+    [ZQ_EFFORT_NORMAL] = {128, 32}, [ZQ_EFFORT_FAST] = {32, 16}, [ZQ_EFFORT_BEST] = {256, 128}};
 static const double small_macs = 1e9;
+enum { MOST_STEPS = 20 };
 
 static zq_status make_box(zq_job *job) {
     const int64_t n_channels = job->graph->values[job->graph->inputs[0]].shape.dims[1];
@@ -126,10 +128,7 @@ static int usual_images(const zq_job *job) {
     double macs = job->layers.float_macs;
     for (int i = 0; i < job->layers.n; i++)
         macs += job->layers.items[i].macs;
-    return job->options.effort == ZQ_EFFORT_FAST   ? FEW_IMAGES
-           : job->options.effort == ZQ_EFFORT_BEST ? MOST_IMAGES
-           : macs < small_macs                     ? MANY_IMAGES
-                                                   : USUAL_IMAGES;
+    return usual_images_of[job->options.effort][macs >= small_macs];
 }
 
 zq_distill_options zq_job_distill_options(const zq_job *job, zq_recipe recipe) {

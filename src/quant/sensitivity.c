@@ -19,7 +19,7 @@ enum { ALL_IMAGES_UP_TO = 32, IMAGES_TOGETHER = 4 };
 
 /* Sampled: images are enough where two halves of them tell the layers apart alike: the standard error of a
  * sensitivity, as a share of it and apart from what all layers have in common. */
-static const double enough = 0.15;
+static const double enough = 0.2;
 
 /* Sampled: up to this width damage is measured; beyond it, it is so small that it grows with the square of
  * the weights' errors. */
