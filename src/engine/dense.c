@@ -6,6 +6,7 @@
 #include "engine/onednn/onednn.h"
 
 #include <math.h>
+#include <string.h>
 
 enum { TILE = 192, PANEL = 96 };
 
@@ -81,19 +82,44 @@ static bool factor_block(int64_t n, int64_t k, float *a) {
     return true;
 }
 
-/* Rows below the diagonal block: x L^T = a. */
-static void solve_panel(int64_t n_rows, int64_t n, int64_t k, const float *block, float *a) {
+/* The inverse of a diagonal block, rows k apart; zeros above the diagonal. inverse: [n, n] */
+static void invert_block(int64_t n, int64_t k, const float *l, float *inverse) {
+    memset(inverse, 0, (size_t)(n * n) * sizeof *inverse);
+    for (int64_t i = 0; i < n; i++) {
+        double row[PANEL] = {0};
+        for (int64_t t = 0; t < i; t++)
+            for (int64_t j = 0; j <= t; j++)
+                row[j] -= (double)l[i * k + t] * inverse[t * n + j];
+        for (int64_t j = 0; j < i; j++)
+            inverse[i * n + j] = (float)(row[j] / l[i * k + i]);
+        inverse[i * n + i] = 1 / l[i * k + i];
+    }
+}
+
+/* Rows below the diagonal block: x L^T = a, by a product with the inverse, which is the faster way. */
+static zq_status solve_panel(int64_t n_rows, int64_t n, int64_t k, const float *block, float *a,
+                             zq_error *err) {
+    float inverse[PANEL * PANEL];
+    zq_status status = ZQ_OK;
+    invert_block(n, k, block, inverse);
 #pragma omp parallel for schedule(static) if (n_rows > TILE)
-    for (int64_t i = 0; i < n_rows; i++)
-        for (int64_t j = 0; j < n; j++) {
-            float *const row = a + i * k;
-            const float *const l = block + j * k;
-            float sum = 0;
-#pragma omp simd reduction(+ : sum)
-            for (int64_t t = 0; t < j; t++)
-                sum += row[t] * l[t];
-            row[j] = (row[j] - sum) / l[j];
+    for (int64_t i = 0; i < n_rows; i += TILE) {
+        const int64_t m = least(TILE, n_rows - i);
+        float rows[TILE * PANEL];
+        for (int64_t row = 0; row < m; row++)
+            memcpy(rows + row * n, a + (i + row) * k, (size_t)n * sizeof *rows);
+        zq_error own = {0};
+        const zq_status done =
+            zq_dnn_gemm_inside(false, true, m, n, n, 1, rows, n, inverse, n, 0, a + i * k, k, &own);
+        if (done != ZQ_OK) {
+#pragma omp critical(zq_dense)
+            {
+                status = done;
+                *err = own;
+            }
         }
+    }
+    return status;
 }
 
 zq_status zq_dense_solve(int64_t k, const float *l, int64_t n, float *x, zq_error *err) {
@@ -101,7 +127,7 @@ zq_status zq_dense_solve(int64_t k, const float *l, int64_t n, float *x, zq_erro
         const int64_t width = least(PANEL, k - j);
         if (j > 0)
             ZQ_TRY(zq_dense_multiply(true, n, width, j, -1, x, k, l + j * k, k, 1, x + j, k, err));
-        solve_panel(n, width, k, l + j * k + j, x + j);
+        ZQ_TRY(solve_panel(n, width, k, l + j * k + j, x + j, err));
     }
     return ZQ_OK;
 }
@@ -114,7 +140,7 @@ zq_status zq_dense_cholesky(int64_t k, float *h, bool *positive_out, zq_error *e
         *positive_out = factor_block(n, k, block);
         if (!*positive_out)
             break;
-        solve_panel(rest, n, k, block, below);
+        ZQ_TRY(solve_panel(rest, n, k, block, below, err));
         ZQ_TRY(add_square(rest, n, -1, below, k, below + n, k, err));
     }
     return ZQ_OK;

@@ -10,6 +10,7 @@
 #include <string.h>
 
 enum {
+    LANES = 8,
     ROWS = 128, /* channels that one thread takes through all blocks */
     BLOCK = 64, /* weights whose errors are fed back one by one; behind them, a block at once ... */
     SPAN = 256, /* ... and behind these, as many: large products are the fast ones */
@@ -81,30 +82,74 @@ void zq_feedback_clear(zq_feedback *feedback) {
     *feedback = (zq_feedback){0};
 }
 
-/* One channel and one block, from its last weight to its first. sum: [BLOCK] entries of e L + z so far, in
- * the end all there is to them. */
-static double round_block(const zq_feedback *f, int64_t begin, int64_t end, const float *w, float scale,
-                          int zero_point, const zq_weights *limits, float *error, float *sum, int8_t *q) {
-    const float per_scale = 1 / scale;
-    const float lo = (float)(limits->q_min - zero_point), hi = (float)(limits->q_max - zero_point);
-    double loss = 0;
-    for (int64_t t = end - 1; t >= begin; t--) {
-        const float *const row = f->factor + t * f->k + begin;
-        const int64_t at = t - begin;
-        float level = (w[f->order[t]] + sum[at] / row[at]) * per_scale;
-        level = level > lo ? level : lo;
-        level = level < hi ? level : hi;
-        level = nearbyintf(level);
-        const float e = w[f->order[t]] - level * scale;
-        q[f->order[t]] = (int8_t)((int)level + zero_point);
-        error[t] = e;
-        const double entry = (double)e * row[at] + sum[at];
-        loss += entry * entry;
-#pragma omp simd
+/* LANES channels at a time: weights of one channel wait for each other. */
+typedef float lanes __attribute__((vector_size(LANES * sizeof(float))));
+
+/* To nearest, for |x| < 2^22: beyond 2^23 floats are whole. */
+static inline lanes nearest(lanes x) {
+    const float whole = 0x1.8p23F;
+    return (x + whole) - whole;
+}
+
+/* Scales, zero points and weights of up to LANES channels; lanes without a channel hold zeros. */
+typedef struct bundle {
+    int64_t first, n; /* channels of the part */
+    lanes scale, per_scale, lo, hi;
+    int zero_point[LANES];
+} bundle;
+
+static bundle bundle_of(const zq_weights *weights, int64_t at, int64_t first, int64_t n) {
+    bundle b = {.first = first, .n = n < LANES ? n : LANES};
+    for (int64_t c = 0; c < LANES; c++) {
+        const bool there = c < b.n;
+        b.zero_point[c] = there ? weights->zero_point[at + c] : 0;
+        b.scale[c] = there ? weights->scale[at + c] : 1;
+        b.per_scale[c] = 1 / b.scale[c];
+        b.lo[c] = (float)(weights->q_min - b.zero_point[c]);
+        b.hi[c] = (float)(weights->q_max - b.zero_point[c]);
+    }
+    return b;
+}
+
+/* One block, from its last weight to its first. w, error, rest: [channels of the part, k]; q: the same, of
+ * these channels. rest: entries of e L + z so far, in the end all there is to them. */
+static void round_block(const zq_feedback *f, const bundle *b, int64_t begin, int64_t end, const float *w,
+                        float *error, float *rest, int8_t *q, double *loss) {
+    const int64_t k = f->k, width = end - begin;
+    lanes sum[BLOCK], square = {0};
+    w += b->first * k;
+    error += b->first * k;
+    rest += b->first * k + begin;
+    memset(sum, 0, sizeof sum);
+    for (int64_t c = 0; c < b->n; c++)
+        for (int64_t j = 0; j < width; j++)
+            sum[j][c] = rest[c * k + j];
+    for (int64_t at = width - 1; at >= 0; at--) {
+        const float *const row = f->factor + (begin + at) * k + begin;
+        const int64_t i = f->order[begin + at];
+        lanes wanted = {0};
+        for (int64_t c = 0; c < b->n; c++)
+            wanted[c] = w[c * k + i];
+        lanes level = (wanted + sum[at] * (1 / row[at])) * b->per_scale;
+        for (int c = 0; c < LANES; c++) {
+            level[c] = level[c] > b->lo[c] ? level[c] : b->lo[c];
+            level[c] = level[c] < b->hi[c] ? level[c] : b->hi[c];
+        }
+        level = nearest(level);
+        const lanes e = wanted - level * b->scale;
         for (int64_t j = 0; j <= at; j++)
             sum[j] += e * row[j];
+        square += sum[at] * sum[at];
+        for (int64_t c = 0; c < b->n; c++) {
+            q[c * k + i] = (int8_t)((int)level[c] + b->zero_point[c]);
+            error[c * k + begin + at] = e[c];
+        }
     }
-    return loss;
+    for (int64_t c = 0; c < b->n; c++) {
+        for (int64_t j = 0; j < width; j++)
+            rest[c * k + j] = sum[j][c];
+        loss[b->first + c] += (double)square[c];
+    }
 }
 
 zq_status zq_feedback_solve(const zq_feedback *feedback, int64_t n, float *residual, zq_error *err) {
@@ -135,10 +180,10 @@ static zq_status round_rows(const zq_feedback *f, int64_t first, int64_t n, cons
         const int64_t end = begin + BLOCK < k ? begin + BLOCK : k;
         ZQ_TRY(zq_dnn_gemm_inside(false, false, n, end - begin, span_end - end, 1, error + end, k,
                                   f->factor + end * k + begin, k, 1, rest + begin, k, err));
-        for (int64_t c = 0; c < n; c++)
-            loss[c] += round_block(f, begin, end, w + c * k, weights->scale[first + c],
-                                   weights->zero_point[first + c], weights, error + c * k,
-                                   rest + c * k + begin, weights->q + (first + c) * k);
+        for (int64_t c = 0; c < n; c += LANES) {
+            const bundle b = bundle_of(weights, first + c, c, n - c);
+            round_block(f, &b, begin, end, w, error, rest, weights->q + (first + c) * k, loss);
+        }
         if (begin % SPAN != 0)
             continue;
         const int64_t next = begin > SPAN ? begin - SPAN : 0;
