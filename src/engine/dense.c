@@ -102,7 +102,7 @@ static zq_status solve_panel(int64_t n_rows, int64_t n, int64_t k, const float *
     float inverse[PANEL * PANEL];
     zq_status status = ZQ_OK;
     invert_block(n, k, block, inverse);
-#pragma omp parallel for schedule(static) if (n_rows > TILE)
+#pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < n_rows; i += TILE) {
         const int64_t m = least(TILE, n_rows - i);
         float rows[TILE * PANEL];
