@@ -111,25 +111,24 @@ static bundle bundle_of(const zq_weights *weights, int64_t at, int64_t first, in
     return b;
 }
 
-/* One block, from its last weight to its first. w, error, rest: [channels of the part, k]; q: the same, of
- * these channels. rest: entries of e L + z so far, in the end all there is to them. */
-static void round_block(const zq_feedback *f, const bundle *b, int64_t begin, int64_t end, const float *w,
-                        float *error, float *rest, int8_t *q, double *loss) {
+/* One block, from its last weight to its first. w, rest, q: [channels of the part, k], in the factor's order.
+ * w becomes e. rest: entries of e L + z so far, in the end all there is to them. */
+static void round_block(const zq_feedback *f, const bundle *b, int64_t begin, int64_t end, float *w,
+                        float *rest, int8_t *q, double *loss) {
     const int64_t k = f->k, width = end - begin;
     lanes sum[BLOCK], square = {0};
-    w += b->first * k;
-    error += b->first * k;
+    w += b->first * k + begin;
     rest += b->first * k + begin;
+    q += b->first * k + begin;
     memset(sum, 0, sizeof sum);
     for (int64_t c = 0; c < b->n; c++)
         for (int64_t j = 0; j < width; j++)
             sum[j][c] = rest[c * k + j];
     for (int64_t at = width - 1; at >= 0; at--) {
         const float *const row = f->factor + (begin + at) * k + begin;
-        const int64_t i = f->order[begin + at];
         lanes wanted = {0};
         for (int64_t c = 0; c < b->n; c++)
-            wanted[c] = w[c * k + i];
+            wanted[c] = w[c * k + at];
         lanes level = (wanted + sum[at] * (1 / row[at])) * b->per_scale;
         for (int c = 0; c < LANES; c++) {
             level[c] = level[c] > b->lo[c] ? level[c] : b->lo[c];
@@ -141,8 +140,8 @@ static void round_block(const zq_feedback *f, const bundle *b, int64_t begin, in
             sum[j] += e * row[j];
         square += sum[at] * sum[at];
         for (int64_t c = 0; c < b->n; c++) {
-            q[c * k + i] = (int8_t)((int)level[c] + b->zero_point[c]);
-            error[c * k + begin + at] = e[c];
+            q[c * k + at] = (int8_t)((int)level[c] + b->zero_point[c]);
+            w[c * k + at] = e[c];
         }
     }
     for (int64_t c = 0; c < b->n; c++) {
@@ -166,53 +165,55 @@ zq_status zq_feedback_solve(const zq_feedback *feedback, int64_t n, float *resid
     return zq_dense_solve(k, feedback->factor, n, residual, err);
 }
 
-/* A few channels through all blocks. error: [n, k]. */
-static zq_status round_rows(const zq_feedback *f, int64_t first, int64_t n, const float *w, const float *z,
-                            zq_weights *weights, float *error, float *rest, double *loss, zq_error *err) {
+/* rest or dst [n, k] begins at z. */
+static void begin_at(int64_t count, const float *z, float *dst) {
+    if (z == NULL)
+        memset(dst, 0, (size_t)count * sizeof *dst);
+    else
+        memcpy(dst, z, (size_t)count * sizeof *dst);
+}
+
+/* A few channels through all blocks. w: [n, k] in the factor's order, becomes e; q: [n, k] in that order. */
+static zq_status round_rows(const zq_feedback *f, int64_t first, int64_t n, float *w, const float *z,
+                            zq_weights *weights, int8_t *q, float *rest, double *loss, zq_error *err) {
     const int64_t k = f->k;
     memset(loss, 0, (size_t)n * sizeof *loss);
-    if (z == NULL)
-        memset(rest, 0, (size_t)(n * k) * sizeof *rest);
-    else
-        memcpy(rest, z, (size_t)(n * k) * sizeof *rest);
+    begin_at(n * k, z, rest);
     int64_t span_end = k; /* everything behind it is in rest */
     for (int64_t begin = (k - 1) / BLOCK * BLOCK; begin >= 0; begin -= BLOCK) {
         const int64_t end = begin + BLOCK < k ? begin + BLOCK : k;
-        ZQ_TRY(zq_dnn_gemm_inside(false, false, n, end - begin, span_end - end, 1, error + end, k,
+        ZQ_TRY(zq_dnn_gemm_inside(false, false, n, end - begin, span_end - end, 1, w + end, k,
                                   f->factor + end * k + begin, k, 1, rest + begin, k, err));
         for (int64_t c = 0; c < n; c += LANES) {
             const bundle b = bundle_of(weights, first + c, c, n - c);
-            round_block(f, &b, begin, end, w, error, rest, weights->q + (first + c) * k, loss);
+            round_block(f, &b, begin, end, w, rest, q, loss);
         }
         if (begin % SPAN != 0)
             continue;
         const int64_t next = begin > SPAN ? begin - SPAN : 0;
-        ZQ_TRY(zq_dnn_gemm_inside(false, false, n, begin - next, k - begin, 1, error + begin, k,
+        ZQ_TRY(zq_dnn_gemm_inside(false, false, n, begin - next, k - begin, 1, w + begin, k,
                                   f->factor + begin * k + next, k, 1, rest + next, k, err));
         span_end = begin;
     }
+    for (int64_t c = 0; c < n; c++)
+        for (int64_t t = 0; t < k; t++)
+            weights->q[(first + c) * k + f->order[t]] = q[c * k + t];
     return ZQ_OK;
 }
 
-/* dst [n, k] = w L + z. ordered: [n, k] room */
-static zq_status project_rows(const zq_feedback *f, int64_t n, const float *w, const float *z, float *ordered,
-                              float *dst, zq_error *err) {
+/* dst [n, k] = w L + z; w in the factor's order. */
+static zq_status project_rows(const zq_feedback *f, int64_t n, const float *w, const float *z, float *dst,
+                              zq_error *err) {
     const int64_t k = f->k;
-    for (int64_t c = 0; c < n; c++)
-        for (int64_t t = 0; t < k; t++)
-            ordered[c * k + t] = w[c * k + f->order[t]];
-    if (z == NULL)
-        memset(dst, 0, (size_t)(n * k) * sizeof *dst);
-    else
-        memcpy(dst, z, (size_t)(n * k) * sizeof *dst);
+    begin_at(n * k, z, dst);
     for (int64_t begin = 0; begin < k; begin += BLOCK) {
         const int64_t end = begin + BLOCK < k ? begin + BLOCK : k;
-        ZQ_TRY(zq_dnn_gemm_inside(false, false, n, end - begin, k - end, 1, ordered + end, k,
+        ZQ_TRY(zq_dnn_gemm_inside(false, false, n, end - begin, k - end, 1, w + end, k,
                                   f->factor + end * k + begin, k, 1, dst + begin, k, err));
         for (int64_t c = 0; c < n; c++)
             for (int64_t i = begin; i < end; i++)
                 for (int64_t t = begin; t <= i; t++)
-                    dst[c * k + t] += ordered[c * k + i] * f->factor[i * k + t];
+                    dst[c * k + t] += w[c * k + i] * f->factor[i * k + t];
     }
     return ZQ_OK;
 }
@@ -246,15 +247,22 @@ typedef struct part {
 } part;
 
 static zq_status do_part(const part *p, zq_error *err) {
-    const int64_t k = p->feedback->k;
-    float *room = zq_alloc_raw((size_t)(p->n * k), sizeof *room);
-    if (room == NULL)
+    const int64_t n = p->n, k = p->feedback->k;
+    float *w = zq_alloc_raw((size_t)(n * k), sizeof *w);
+    int8_t *q = zq_alloc_raw((size_t)(n * k), sizeof *q);
+    if (w == NULL || q == NULL) {
+        zq_free(w);
+        zq_free(q);
         return zq_fail_memory(err);
-    const zq_status status =
-        p->weights == NULL
-            ? project_rows(p->feedback, p->n, p->w, p->z, room, p->dst, err)
-            : round_rows(p->feedback, p->first, p->n, p->w, p->z, p->weights, room, p->dst, p->loss, err);
-    zq_free(room);
+    }
+    for (int64_t c = 0; c < n; c++)
+        for (int64_t t = 0; t < k; t++)
+            w[c * k + t] = p->w[c * k + p->feedback->order[t]];
+    const zq_status status = p->weights == NULL ? project_rows(p->feedback, n, w, p->z, p->dst, err)
+                                                : round_rows(p->feedback, p->first, n, w, p->z, p->weights, q,
+                                                             p->dst, p->loss, err);
+    zq_free(w);
+    zq_free(q);
     return status;
 }
 

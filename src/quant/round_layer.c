@@ -13,8 +13,9 @@ static const double damping = 0.03;
  * much. */
 static const double made_up_for = 0.7;
 
-/* How often scales are fitted to the weights as they are rounded, and these rounded anew. */
-enum { FITS = 3 };
+/* How often scales are fitted to the weights as they are rounded, and these rounded anew: at first, and of
+ * the chosen widths, which are rounded once more. */
+enum { FIRST_FITS = 1, FITS = 3 };
 
 /* The layer at hand. */
 typedef struct rounding {
@@ -135,7 +136,8 @@ static zq_status search_scales(const rounding *r, const zq_weight_spec *spec, in
         keep_better(tried, best);
         zq_weights_clear(&tried->weights);
     }
-    for (int i = 0; i < FITS; i++) {
+    const int n_fits = r->moments->residual == NULL ? FIRST_FITS : FITS;
+    for (int i = 0; i < n_fits; i++) {
         ZQ_TRY(try_fit(r, tried, best, err));
         zq_weights_clear(&tried->weights);
     }
