@@ -79,7 +79,7 @@ static zq_status write_model(zq_job *job, const char *path) {
     ZQ_TRY(zq_job_begin_stage(job, "write"));
     ZQ_TRY(zq_job_write_candidate(job, chosen, path, &chosen->bytes));
     job->output_path = zq_strdup(path);
-    return zq_job_end_stage(job);
+    return job->output_path == NULL ? zq_fail_memory(&job->error) : zq_job_end_stage(job);
 }
 
 /* An output that can't be written is refused before the work, not after it. */
