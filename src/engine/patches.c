@@ -99,10 +99,10 @@ static int64_t find_cell(const zq_window *w, const strides *s, int64_t position,
     return at + position * s->image; /* what is left is the image */
 }
 
-/* One cell of the window at up to CHUNK positions, all channels of the group. */
+/* One cell of the window at up to CHUNK positions, n_channels from the first one on. */
 static void gather_cell(const zq_window *w, const strides *s, const float *src, int64_t n_cells, int64_t cell,
-                        int64_t first_channel, int64_t n, int64_t count, const int64_t *positions,
-                        float *dst) {
+                        int64_t first_channel, int64_t n_channels, int64_t n, int64_t count,
+                        const int64_t *positions, float *dst) {
     static const float zero = 0;
     const float *from[CHUNK];
     int64_t step[CHUNK];
@@ -111,13 +111,13 @@ static void gather_cell(const zq_window *w, const strides *s, const float *src, 
         from[r] = at < 0 ? &zero : src + at + first_channel * s->channel;
         step[r] = at < 0 ? 0 : s->channel;
     }
-    for (int64_t i = 0; i < w->c_in / w->groups; i++)
+    for (int64_t i = 0; i < n_channels; i++)
         for (int64_t r = 0; r < count; r++)
             dst[(i * n_cells + cell) * n + r] = from[r][i * step[r]];
 }
 
-zq_status zq_plan_patches(const zq_plan *plan, int n_node, int64_t group, int64_t n, const int64_t *positions,
-                          float *dst, zq_error *err) {
+zq_status zq_plan_patches(const zq_plan *plan, int n_node, int64_t group, int64_t n_groups, int64_t n,
+                          const int64_t *positions, float *dst, zq_error *err) {
     const zq_node *node = &plan->graph->nodes[n_node];
     const zq_slot *src = &plan->slots[node->inputs[0]];
     zq_window w;
@@ -127,11 +127,11 @@ zq_status zq_plan_patches(const zq_plan *plan, int n_node, int64_t group, int64_
     }
     ZQ_TRY(zq_engine_window(plan, node, &w, err));
     const strides s = strides_of(src);
-    const int64_t n_cells = volume(w.n_spatial, w.kernel);
+    const int64_t n_cells = volume(w.n_spatial, w.kernel), of_group = w.c_in / w.groups;
 #pragma omp parallel for schedule(static)
     for (int64_t r = 0; r < n; r += CHUNK)
         for (int64_t cell = 0; cell < n_cells; cell++)
-            gather_cell(&w, &s, src->data, n_cells, cell, group * (w.c_in / w.groups), n,
+            gather_cell(&w, &s, src->data, n_cells, cell, group * of_group, n_groups * of_group, n,
                         n - r < CHUNK ? n - r : CHUNK, positions + r, dst + r);
     return ZQ_OK;
 }

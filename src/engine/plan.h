@@ -82,11 +82,12 @@ bool zq_plan_map_channels(zq_plan *plan, int value, int64_t first, const float *
 float *zq_plan_poke(zq_plan *plan, int value, size_t *n_out);
 
 /* In before: what the weights of a Conv, Gemm or MatMul are multiplied with at n output positions, one row
- * for each weight of an output channel: dst [per_channel, n], rows in the weight's plain order, zeros where a
- * window reaches over the border. group: of a Conv. positions: [n], increasing, of all positions of all
- * images (image by image; the rows of a matrix). */
-zq_status zq_plan_patches(const zq_plan *plan, int node, int64_t group, int64_t n, const int64_t *positions,
-                          float *dst, zq_error *err);
+ * for each weight of an output channel: dst [n_groups, per_channel, n], rows in the weight's plain order,
+ * zeros where a window reaches over the border. group: the first of n_groups of a Conv, which lie beside each
+ * other in memory; 0 and 1 for a matrix. positions: [n], increasing, of all positions of all images (image by
+ * image; the rows of a matrix). */
+zq_status zq_plan_patches(const zq_plan *plan, int node, int64_t group, int64_t n_groups, int64_t n,
+                          const int64_t *positions, float *dst, zq_error *err);
 
 /* How many positions there are; 0: the node is none that zq_plan_patches knows. */
 int64_t zq_plan_positions(const zq_plan *plan, int node);

@@ -41,14 +41,23 @@ static zq_status find_order(int64_t k, const float *gram, int *order, zq_error *
     return ZQ_OK;
 }
 
-/* The gram matrix in order, with something added to the diagonal. */
+/* The upper triangle becomes that of a symmetric matrix, tile by tile. */
+static void mirror(int64_t k, float *gram) {
+#pragma omp parallel for schedule(dynamic, 1) if (k > BLOCK)
+    for (int64_t i = 0; i < k; i += BLOCK)
+        for (int64_t j = 0; j <= i; j += BLOCK)
+            for (int64_t row = i; row < i + BLOCK && row < k; row++)
+                for (int64_t column = j; column < j + BLOCK && column < row; column++)
+                    gram[column * k + row] = gram[row * k + column];
+}
+
+/* The symmetric gram matrix in order, with something added to the diagonal; its lower triangle. */
 static void arrange(int64_t k, const float *gram, const int *order, float damping, float *dst) {
-#pragma omp parallel for schedule(static) if (k > BLOCK)
+#pragma omp parallel for schedule(static, 16) if (k > BLOCK)
     for (int64_t i = 0; i < k; i++) {
-        for (int64_t j = 0; j <= i; j++) {
-            const int64_t a = order[i], b = order[j];
-            dst[i * k + j] = a > b ? gram[a * k + b] : gram[b * k + a];
-        }
+        const float *const row = gram + order[i] * k;
+        for (int64_t j = 0; j <= i; j++)
+            dst[i * k + j] = row[order[j]];
         dst[i * k + i] += damping;
     }
 }
@@ -64,6 +73,8 @@ zq_status zq_feedback_new(int64_t k, float *gram, double damping, zq_feedback *o
         status = find_order(k, gram, out->order, err);
     for (int64_t i = 0; i < k; i++)
         trace += gram[i * k + i];
+    if (status == ZQ_OK)
+        mirror(k, gram);
     const double mean = trace > 0 ? trace / (double)k : 1; /* an input of zeros: any rounding is as good */
     for (int n = 0; status == ZQ_OK && !positive && n < TRIES; n++, damping *= 10) {
         arrange(k, gram, out->order, (float)(damping * mean), out->factor);

@@ -12,7 +12,8 @@
 enum {
     LEAST_POSITIONS = 4096, /* at which the inputs of a layer are taken ... */
     PER_WEIGHT = 4,         /* ... and as many for each weight of a channel, where there are as many */
-    AT_ONCE = 1024,         /* of them in memory at a time */
+    AT_ONCE = 1024,         /* of them in memory at a time, for groups that have so many ... */
+    ROWS = 144,             /* ... weights together: neighbouring channels share cache lines */
 };
 
 /* One node's inputs. */
@@ -42,7 +43,7 @@ static void choose_positions(int64_t total, int64_t n, uint64_t seed, int64_t *p
     }
 }
 
-/* residual += (w (y - x)) x^T for n positions; y becomes y - x; e: [channels, n] is room. */
+/* residual += (w (y - x)) x^T of a group for n positions; y becomes y - x; e: [channels, n] is room. */
 static zq_status add_residual(const visit *v, int64_t group, int64_t n, const float *x, float *y, float *e,
                               zq_error *err) {
     zq_moments *m = v->moments;
@@ -53,32 +54,45 @@ static zq_status add_residual(const visit *v, int64_t group, int64_t n, const fl
     return zq_dense_multiply(true, channels, k, n, 1, e, n, x, n, 1, m->residual + first * k, k, err);
 }
 
-static zq_status add_group(const visit *v, int64_t group, zq_error *err) {
+/* x, y, e: of one group, as above. */
+static zq_status add_group(const visit *v, int64_t group, int64_t n, const float *x, float *y, float *e,
+                           zq_error *err) {
     zq_moments *m = v->moments;
+    ZQ_TRY(zq_dense_add_gram(m->k, n, x, m->gram + group * m->k * m->k, err));
+    return v->w == NULL ? ZQ_OK : add_residual(v, group, n, x, y, e, err);
+}
+
+static int64_t groups_at_once(const zq_moments *m) {
+    const int64_t n = ROWS / m->k;
+    return n < 1 ? 1 : n < m->groups ? n : m->groups;
+}
+
+/* n_groups from one on. */
+static zq_status add_bundle(const visit *v, int64_t group, int64_t n_groups, zq_error *err) {
+    const zq_moments *m = v->moments;
     const int64_t k = m->k, channels = m->n_channels / m->groups, at_once = v->n < AT_ONCE ? v->n : AT_ONCE;
-    float *x = zq_alloc_raw((size_t)((2 * k + channels) * at_once), sizeof *x);
-    float *const y = x + k * at_once;
+    float *x = zq_alloc_raw((size_t)((2 * n_groups * k + channels) * at_once), sizeof *x);
+    float *const y = x + n_groups * k * at_once, *const e = y + n_groups * k * at_once;
     zq_status status = x == NULL ? zq_fail_memory(err) : ZQ_OK;
     for (int64_t first = 0; status == ZQ_OK && first < v->n; first += AT_ONCE) {
         const int64_t part = v->n - first < AT_ONCE ? v->n - first : AT_ONCE;
-        status = zq_plan_patches(v->plan, v->node, group, part, v->positions + first, x, err);
-        if (status == ZQ_OK)
-            status = zq_dense_add_gram(k, part, x, m->gram + group * k * k, err);
+        status = zq_plan_patches(v->plan, v->node, group, n_groups, part, v->positions + first, x, err);
         if (status == ZQ_OK && v->w != NULL)
-            status = zq_plan_patches(v->plan, v->node, group, part, v->expected + first, y, err);
-        if (status == ZQ_OK && v->w != NULL)
-            status = add_residual(v, group, part, x, y, y + k * at_once, err);
+            status = zq_plan_patches(v->plan, v->node, group, n_groups, part, v->expected + first, y, err);
+        for (int64_t g = 0; status == ZQ_OK && g < n_groups; g++)
+            status = add_group(v, group + g, part, x + g * k * part, y + g * k * part, e, err);
     }
     zq_free(x);
     return status;
 }
 
 static zq_status add_groups(const visit *v, zq_error *err) {
+    const int64_t n = v->moments->groups, at_once = groups_at_once(v->moments);
     zq_status status = ZQ_OK;
-#pragma omp parallel for schedule(dynamic, 1) if (v->moments->groups > 1)
-    for (int64_t g = 0; g < v->moments->groups; g++) {
+#pragma omp parallel for schedule(dynamic, 1) if (n > at_once)
+    for (int64_t g = 0; g < n; g += at_once) {
         zq_error own = {0};
-        const zq_status done = add_group(v, g, &own);
+        const zq_status done = add_bundle(v, g, n - g < at_once ? n - g : at_once, &own);
         if (done != ZQ_OK) {
 #pragma omp critical(zq_moments)
             {

@@ -54,9 +54,9 @@ static zq_status gather(void *user, zq_plan *plan, int node, zq_error *err) {
     for (int64_t i = 0; i < c->n; i++)
         c->positions[i] = 3 * i;
     c->patches = malloc((size_t)(c->groups * c->per_channel * c->n) * sizeof *c->patches);
-    for (int64_t g = 0; g < c->groups; g++)
-        ZQ_TRY(
-            zq_plan_patches(plan, node, g, c->n, c->positions, c->patches + g * c->per_channel * c->n, err));
+    for (int64_t g = 0; g < c->groups; g += 3) /* and what is left */
+        ZQ_TRY(zq_plan_patches(plan, node, g, c->groups - g < 3 ? c->groups - g : 3, c->n, c->positions,
+                               c->patches + g * c->per_channel * c->n, err));
     return ZQ_OK;
 }
 
