@@ -358,8 +358,8 @@ static const cli_option options[] = {
     {"--json", NULL, "FILE", CLI_ALL, set_json, "everything that was measured, as JSON"},
     {"--csv", NULL, "FILE", CLI_TABLE, set_csv, "the frontier as a table: a point a row, a layer a column"},
     {"--effort", NULL, "HOW", CLI_IMAGES, set_effort,
-     "fast: 32 distilled images; normal (default): 128; best: 256 with twice the steps; from 1e9 "
-     "multiply-accumulates on 16, 32 and 128"},
+     "fast: 32 distilled images; normal (default): 128; best: 512 with twice the steps, and quantize learns "
+     "from them; from 1e8 multiply-accumulates on 256 for best, from 1e9 on 16, 32 and 128"},
     {"--num-images", NULL, "N", CLI_IMAGES, set_images, "distilled images, whatever the effort"},
     {"--images", NULL, "DIR", CLI_PHOTOS, set_photos,
      "photos (JPEG, PNG) in this folder, and those in it, instead of distilled images: all, or --num-images "

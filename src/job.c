@@ -16,15 +16,17 @@ static zq_images slice(const zq_images *images, int64_t first, int64_t n) {
     return part;
 }
 
-/* Half of the images for the search, a quarter to choose, a quarter to judge, each of whole batches; with
- * fewer than four batches, all for all. */
-static zq_share share_images(const zq_images *images, int64_t batch) {
+/* Half of the images for the search, a quarter to choose, a quarter to judge (half of it to decide, if
+ * anything is decided then), each of whole batches; with fewer than four batches, all for all. */
+static zq_share share_images(const zq_images *images, int64_t batch, zq_effort effort) {
     const int64_t n = images->shape.dims[0], quarter = n / batch / 4 * batch;
+    const int64_t decide = effort == ZQ_EFFORT_BEST ? quarter / batch / 2 * batch : 0;
     if (quarter == 0)
-        return (zq_share){*images, *images, *images, *images};
+        return (zq_share){*images, *images, *images, *images, *images};
     return (zq_share){.search = slice(images, 0, n - 2 * quarter),
                       .choose = slice(images, n - 2 * quarter, quarter),
-                      .judge = slice(images, n - quarter, quarter),
+                      .decide = slice(images, n - quarter, decide > 0 ? decide : quarter),
+                      .judge = slice(images, n - quarter + decide, quarter - decide),
                       .improve = slice(images, 0, n - quarter)};
 }
 
@@ -66,7 +68,7 @@ static zq_status measure_sensitivity(zq_job *job, const zq_images *images) {
 }
 
 zq_status zq_job_find_frontier(zq_job *job) {
-    const zq_share images = share_images(&job->images, zq_graph_images(job->graph));
+    const zq_share images = share_images(&job->images, zq_graph_images(job->graph), job->options.effort);
     if (job->frontier.n_points > 0)
         return ZQ_OK;
     ZQ_TRY(round_weights(job, &images.search));
@@ -99,7 +101,7 @@ static zq_status quantize(zq_job *job, const char *path, int *bits) {
     ZQ_TRY(check_path(job, path));
     ZQ_TRY(zq_job_check_memory(job, ZQ_TASK_QUANTIZE));
     ZQ_TRY(zq_job_make_images(job, job->options.recipe, job->options.seed));
-    zq_share images = share_images(&job->images, zq_graph_images(job->graph));
+    zq_share images = share_images(&job->images, zq_graph_images(job->graph), job->options.effort);
     ZQ_TRY(calibrate(job));
     ZQ_TRY(zq_job_find_limit(job, bits));
     if (zq_job_limits_damage(job)) {
@@ -114,6 +116,7 @@ static zq_status quantize(zq_job *job, const char *path, int *bits) {
         ZQ_TRY(zq_job_add_narrow(job, bits));
         ZQ_TRY(zq_job_judge(job, &images));
     }
+    ZQ_TRY(zq_job_learn(job, &images));
     return write_model(job, path);
 }
 

@@ -9,14 +9,15 @@
 #include "quant/rules.h"
 #include "report/saved.h"
 
-enum { ZQ_MAX_CANDIDATES = 6 };
+enum { ZQ_MAX_CANDIDATES = 7 };
 
-/* Images have three uses, and what one finds is judged by images that it hasn't seen, since whatever is
+/* Images have several uses, and what one finds is judged by images that it hasn't seen, since whatever is
  * searched may overfit to them. Once the widths are chosen, all but the last serve to make the most of them.
  */
 typedef struct zq_share {
     zq_images search;  /* weights rounded at every width */
     zq_images choose;  /* sensitivities, and between candidates */
+    zq_images decide;  /* between what was learned and what it was learned from, with the best effort */
     zq_images judge;   /* the predicted damage that is printed */
     zq_images improve; /* weights of the chosen widths, biases: search and choose together */
 } zq_share;
@@ -37,7 +38,8 @@ struct zq_job {
     zq_standard standard;          /* the calibration network */
     zq_activation *activations;    /* [standard.graph->n_values], those of graph first */
     zq_density *seen;              /* the same */
-    zq_rounding rounding, settled; /* of all widths; of the chosen ones, in the network that they make */
+    zq_rounding rounding, settled; /* of all widths; of the chosen ones, in the network that they make ... */
+    zq_rounding learned;           /* ... and by gradients */
     zq_target target;
     zq_pricing pricing;
     uint64_t limit; /* the target in units of the cost */
@@ -173,6 +175,10 @@ zq_status zq_job_simulate_candidate(zq_job *job, zq_candidate *candidate);
 zq_status zq_job_choose(zq_job *job, const zq_share *images);
 zq_status zq_job_predict(zq_job *job, const zq_images *images);
 zq_status zq_job_judge(zq_job *job, const zq_share *images);
+
+/* With the best effort: learns the chosen candidate, takes it if it does less damage on the images that
+ * decide, and predicts anew; a stage of its own. [job_judge.c] */
+zq_status zq_job_learn(zq_job *job, const zq_share *images);
 
 /* Whether the options limit the damage; and chooses the smallest point of the frontier within the limit that
  * keeps it on the images that judge. ZQ_ERR_LIMIT: none does. [job_damage.c] */

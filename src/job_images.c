@@ -9,10 +9,11 @@
 enum { USUAL_PHOTOS = 64 };
 
 /* What decides below 8 bits is how many images rounding and sensitivities see. Narrow networks suffer most,
- * and there images cost little; wide ones have channels to spare. [small, large] */
-static const int usual_images_of[][2] = {
-    [ZQ_EFFORT_NORMAL] = {128, 32}, [ZQ_EFFORT_FAST] = {32, 16}, [ZQ_EFFORT_BEST] = {256, 128}};
-static const double small_macs = 1e9;
+ * and there images cost little; wide ones have channels to spare. By the multiply-accumulates of an image. */
+enum { SIZES = 3 };
+static const double at_least_macs[SIZES] = {0, 1e8, 1e9};
+static const int usual_images_of[][SIZES] = {
+    [ZQ_EFFORT_NORMAL] = {128, 128, 32}, [ZQ_EFFORT_FAST] = {32, 32, 16}, [ZQ_EFFORT_BEST] = {512, 256, 128}};
 enum { MOST_STEPS = 20 };
 
 static zq_status make_box(zq_job *job) {
@@ -128,7 +129,10 @@ static int usual_images(const zq_job *job) {
     double macs = job->layers.float_macs;
     for (int i = 0; i < job->layers.n; i++)
         macs += job->layers.items[i].macs;
-    return usual_images_of[job->options.effort][macs >= small_macs];
+    int size = SIZES - 1;
+    while (macs < at_least_macs[size])
+        size--;
+    return usual_images_of[job->options.effort][size];
 }
 
 zq_distill_options zq_job_distill_options(const zq_job *job, zq_recipe recipe) {

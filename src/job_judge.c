@@ -3,6 +3,7 @@
 #include "job.h"
 #include "quant/correct.h"
 #include "quant/labels.h"
+#include "quant/learn.h"
 
 #include <string.h>
 
@@ -101,6 +102,66 @@ zq_status zq_job_predict(zq_job *job, const zq_images *images) {
     job->n_judge_images = images->shape.dims[0];
     zq_outputs_drop(reference, job->graph->n_outputs);
     return status;
+}
+
+/* ---- learning */
+
+/* Steps of so many images; fewer for networks whose steps take long. */
+enum { LEARN_STEPS = 400, LEAST_STEPS = 20, LEARN_IMAGES = 32 };
+static const double most_macs = 4e12;
+
+static zq_learn_options learn_options(zq_job *job) {
+    zq_learn_options options = {.n_steps = LEARN_STEPS,
+                                .n_images = LEARN_IMAGES,
+                                .seed = job->options.seed,
+                                .callback = zq_job_on_step,
+                                .user = job};
+    double macs = job->layers.float_macs;
+    for (int i = 0; i < job->layers.n; i++)
+        macs += job->layers.items[i].macs;
+    const double fit = most_macs / (LEARN_IMAGES * (macs + 1));
+    if (fit < LEARN_STEPS)
+        options.n_steps = fit < LEAST_STEPS ? LEAST_STEPS : (int)fit;
+    return options;
+}
+
+/* The chosen candidate once more, with weights, scales and biases learned. */
+static zq_status add_learned(zq_job *job, const zq_images *images) {
+    const zq_candidate *best = &job->candidates[job->chosen];
+    const zq_weight_spec spec = zq_job_weight_spec(job, ZQ_WEIGHT_MSE);
+    const zq_rounder rounder = zq_job_rounder(job, &spec);
+    const zq_learn_options options = learn_options(job);
+    zq_graph *learned;
+    zq_rounding_clear(&job->learned);
+    ZQ_TRY(
+        zq_rounding_start(&job->layers, job->rules.n_widths, job->rules.widths, &job->learned, &job->error));
+    ZQ_TRY(zq_rounding_learn(&rounder, images, best->weights, best->corrected, &options, &job->learned,
+                             &learned, &job->error));
+    return zq_job_add_candidate(job, best->name, best->bits, &job->learned, ZQ_WEIGHT_MSE, learned);
+}
+
+/* Both of them on images that neither has seen. */
+static zq_status decide(zq_job *job, float *const *reference, const zq_images *images) {
+    ZQ_TRY(
+        judge(job, &job->candidates[job->chosen], reference, images, &job->candidates[job->chosen].damage));
+    return judge_last(job, reference, images);
+}
+
+zq_status zq_job_learn(zq_job *job, const zq_share *images) {
+    float **reference = NULL;
+    if (job->options.effort != ZQ_EFFORT_BEST || !job->graph->free_batch)
+        return ZQ_OK;
+    ZQ_TRY(zq_job_begin_stage(job, "learn"));
+    const zq_status learned = add_learned(job, &images->improve);
+    if (learned == ZQ_ERR_UNSUPPORTED) /* an operator without a gradient: it stays as it is */
+        return zq_job_end_stage(job);
+    ZQ_TRY(learned);
+    ZQ_TRY(zq_outputs_run(job->standard.graph, &images->decide, &reference, &job->error));
+    const zq_status status = decide(job, reference, &images->decide);
+    zq_outputs_drop(reference, job->graph->n_outputs);
+    ZQ_TRY(status);
+    ZQ_TRY(zq_job_predict(job, &images->judge));
+    return zq_job_end_stage(job);
 }
 
 zq_status zq_job_judge(zq_job *job, const zq_share *images) {

@@ -56,6 +56,7 @@ void zq_job_forget_results(zq_job *job) {
     zq_standard_clear(&job->standard);
     zq_rounding_clear(&job->rounding);
     zq_rounding_clear(&job->settled);
+    zq_rounding_clear(&job->learned);
     zq_sensitivity_clear(&job->sensitivity);
     zq_frontier_clear(&job->frontier);
     zq_free(job->activations);

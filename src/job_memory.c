@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "engine/plan.h"
 #include "job.h"
+#include "quant/learn.h"
 
 #include <math.h>
 #include <sys/stat.h>
@@ -101,6 +102,20 @@ static zq_status need_judging(zq_job *job, size_t held, size_t rounded, bool nar
     return ZQ_OK;
 }
 
+/* Two plans at once. */
+static zq_status need_learning(zq_job *job, size_t held, size_t rounded, needs *n) {
+    const size_t weights = zq_layers_weights(&job->layers);
+    size_t student, teacher;
+    if (job->options.effort != ZQ_EFFORT_BEST || !job->graph->free_batch)
+        return ZQ_OK;
+    zq_plan_options options = {.n_images = 1, .keep_values = true, .separate = true};
+    ZQ_TRY(plan_bytes(job, options, &teacher));
+    options.gradient = true;
+    ZQ_TRY(plan_bytes(job, options, &student));
+    add(n, "learning", held + rounded + 6 * weights + zq_learn_bytes(&job->layers) + student + teacher);
+    return ZQ_OK;
+}
+
 static bool is_narrow(const zq_job *job) {
     return job->target.kind != ZQ_TARGET_BITS || job->target.value < 8 || zq_job_limits_damage(job);
 }
@@ -113,7 +128,10 @@ static zq_status need_quantizing(zq_job *job, size_t images, bool writes, needs 
     add(n, "calibrating", held + keeping);
     if (narrow)
         ZQ_TRY(need_search(job, held, keeping, &rounded, n));
-    return writes ? need_judging(job, held, rounded, narrow, n) : ZQ_OK;
+    if (!writes)
+        return ZQ_OK;
+    ZQ_TRY(need_judging(job, held, rounded, narrow, n));
+    return need_learning(job, held, rounded, n);
 }
 
 zq_status zq_job_check_memory(zq_job *job, zq_task task) {

@@ -130,9 +130,9 @@ static zq_status run_steps(zq_plan *plan, zq_gradient_hook hook, void *user, zq_
         const double start = zq_plan_now_ms();
         for (int k = 0; k < step->n_out; k++)
             settle(plan, step->out[k]);
-        const float *const d_y = step->n_out > 0 ? zq_plan_gradient(plan, step->out[0]) : NULL;
-        if (hook != NULL && step->kind->override != NULL && d_y != NULL)
-            hook(user, step->node, plan->slots[step->out[0]].n, d_y);
+        float *const d_y = step->n_out > 0 ? zq_plan_gradient(plan, step->out[0]) : NULL;
+        if (hook != NULL && d_y != NULL)
+            ZQ_TRY(hook(user, plan, step->node, step->out[0], plan->slots[step->out[0]].n, d_y, err));
         const bool runs = is_reached(plan, step) && leads_to_input(plan, step);
         if (runs)
             ZQ_TRY(step->kind->backward(plan, step, err));

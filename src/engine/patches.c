@@ -1,28 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What weights are multiplied with, as a matrix. */
-#include "engine/step.h"
-#include "engine/window.h"
+#include "engine/patches.h"
 #include "graph/op.h"
 
 #include <string.h>
 
 enum { CHUNK = 16 }; /* positions at a time: a cache line of each row that is written */
 
-/* Distances in memory between channels and between spatial positions of an image of [channels, positions]. */
-typedef struct strides {
-    int64_t image, channel, position;
-} strides;
-
-static strides strides_of(const zq_slot *slot) {
+zq_strides zq_strides_of(const zq_slot *slot) {
     const int64_t image = slot->channels * slot->positions;
-    return slot->last ? (strides){image, 1, slot->channels} : (strides){image, slot->positions, 1};
+    return slot->last ? (zq_strides){image, 1, slot->channels} : (zq_strides){image, slot->positions, 1};
 }
 
 bool zq_plan_map_channels(zq_plan *plan, int value, int64_t first, const float *scale, const float *shift) {
     const zq_slot *slot = &plan->slots[value];
     if (slot->data == NULL || slot->dtype != ZQ_F32 || slot->constant != NULL)
         return false;
-    const strides s = strides_of(slot);
+    const zq_strides s = zq_strides_of(slot);
     float *const x = slot->data;
 #pragma omp parallel for schedule(static)
     for (int64_t image = first; image < slot->images; image++)
@@ -38,7 +32,7 @@ static bool is_op(const zq_node *node, const char *name) {
     return strcmp(node->op->name, name) == 0;
 }
 
-static bool is_matrix_product(const zq_node *node) {
+bool zq_is_matrix_product(const zq_node *node) {
     int64_t transposed = 0;
     if (is_op(node, "Gemm"))
         return zq_node_int(node, "transA", 0, &transposed, NULL) == ZQ_OK && transposed == 0;
@@ -62,7 +56,7 @@ int64_t zq_plan_positions(const zq_plan *plan, int n) {
     zq_window w;
     if (src->data == NULL || src->dtype != ZQ_F32)
         return 0;
-    if (is_matrix_product(node))
+    if (zq_is_matrix_product(node))
         return last_dimension(src) > 0 ? (int64_t)src->n / last_dimension(src) : 0;
     if (!is_op(node, "Conv") || zq_engine_window(plan, node, &w, NULL) != ZQ_OK)
         return 0;
@@ -72,7 +66,7 @@ int64_t zq_plan_positions(const zq_plan *plan, int n) {
 /* Elements of a matrix in the slot's memory: its rows are the last dimension. */
 static void rows_of_matrix(const zq_slot *src, int64_t n, const int64_t *positions, float *dst) {
     const int64_t k = last_dimension(src);
-    const strides s = strides_of(src);
+    const zq_strides s = zq_strides_of(src);
 #pragma omp parallel for schedule(static)
     for (int64_t r = 0; r < n; r++)
         for (int64_t i = 0; i < k; i++) {
@@ -83,8 +77,11 @@ static void rows_of_matrix(const zq_slot *src, int64_t n, const int64_t *positio
         }
 }
 
-/* Where a cell of the window lies in the memory of channel 0, -1: outside. */
-static int64_t find_cell(const zq_window *w, const strides *s, int64_t position, int64_t cell) {
+int64_t zq_patch_cells(const zq_window *w) {
+    return volume(w->n_spatial, w->kernel);
+}
+
+int64_t zq_patch_cell(const zq_window *w, const zq_strides *s, int64_t position, int64_t cell) {
     int64_t at = 0, step = s->position;
     for (int d = w->n_spatial - 1; d >= 0; d--) {
         const int64_t x =
@@ -100,14 +97,14 @@ static int64_t find_cell(const zq_window *w, const strides *s, int64_t position,
 }
 
 /* One cell of the window at up to CHUNK positions, n_channels from the first one on. */
-static void gather_cell(const zq_window *w, const strides *s, const float *src, int64_t n_cells, int64_t cell,
-                        int64_t first_channel, int64_t n_channels, int64_t n, int64_t count,
+static void gather_cell(const zq_window *w, const zq_strides *s, const float *src, int64_t n_cells,
+                        int64_t cell, int64_t first_channel, int64_t n_channels, int64_t n, int64_t count,
                         const int64_t *positions, float *dst) {
     static const float zero = 0;
     const float *from[CHUNK];
     int64_t step[CHUNK];
     for (int64_t r = 0; r < count; r++) {
-        const int64_t at = find_cell(w, s, positions[r], cell);
+        const int64_t at = zq_patch_cell(w, s, positions[r], cell);
         from[r] = at < 0 ? &zero : src + at + first_channel * s->channel;
         step[r] = at < 0 ? 0 : s->channel;
     }
@@ -121,13 +118,13 @@ zq_status zq_plan_patches(const zq_plan *plan, int n_node, int64_t group, int64_
     const zq_node *node = &plan->graph->nodes[n_node];
     const zq_slot *src = &plan->slots[node->inputs[0]];
     zq_window w;
-    if (is_matrix_product(node)) {
+    if (zq_is_matrix_product(node)) {
         rows_of_matrix(src, n, positions, dst);
         return ZQ_OK;
     }
     ZQ_TRY(zq_engine_window(plan, node, &w, err));
-    const strides s = strides_of(src);
-    const int64_t n_cells = volume(w.n_spatial, w.kernel), of_group = w.c_in / w.groups;
+    const zq_strides s = zq_strides_of(src);
+    const int64_t n_cells = zq_patch_cells(&w), of_group = w.c_in / w.groups;
 #pragma omp parallel for schedule(static)
     for (int64_t r = 0; r < n; r += CHUNK)
         for (int64_t cell = 0; cell < n_cells; cell++)

@@ -81,6 +81,10 @@ bool zq_plan_map_channels(zq_plan *plan, int value, int64_t first, const float *
  * NULL: the engine fused it away. */
 float *zq_plan_poke(zq_plan *plan, int value, size_t *n_out);
 
+/* In after: the value that holds what a node has computed: its own output, or that of the last node that ran
+ * together with it. -1: none does. */
+int zq_plan_find(const zq_plan *plan, int value);
+
 /* In before: what the weights of a Conv, Gemm or MatMul are multiplied with at n output positions, one row
  * for each weight of an output channel: dst [n_groups, per_channel, n], rows in the weight's plain order,
  * zeros where a window reaches over the border. group: the first of n_groups of a Conv, which lie beside each
@@ -155,12 +159,20 @@ typedef struct zq_plan_seed {
 zq_status zq_plan_backward(zq_plan *plan, int n_seeds, const zq_plan_seed *seeds, float *d_input,
                            zq_error *err);
 
-/* Called on the way backward at each node with weights that a gradient reaches. gradient: of its first
- * output, n elements in the plan's own order, borrowed. */
-typedef void (*zq_gradient_hook)(void *user, int node, size_t n, const float *gradient);
+/* Called on the way backward at each step that a gradient reaches, before it runs; node names it. value: its
+ * first output, gradient: of that, n elements in the plan's own order, may be changed. */
+typedef zq_status (*zq_gradient_hook)(void *user, zq_plan *plan, int node, int value, size_t n,
+                                      float *gradient, zq_error *err);
 
-/* The same; d_input may be NULL. The hook sees gradients of the nodes' own outputs in a plan with separate.
- */
+/* In the hook, at a Conv, Gemm or MatMul: the gradient of its weights, d_w [channels, per_channel] with the
+ * output channel first, and of its bias, d_bias [channels]. gradient: of the node's own output, as the hook
+ * has it in a plan with separate. Needs keep_values. ZQ_ERR_UNSUPPORTED: rows of other ranks.
+ * [weight_gradient.c] */
+zq_status zq_plan_weight_gradient(const zq_plan *plan, int node, const float *gradient, float *d_w,
+                                  float *d_bias, zq_error *err);
+
+/* As zq_plan_backward; d_input may be NULL. The hook sees gradients of the nodes' own outputs in a plan with
+ * separate. */
 zq_status zq_plan_backward_hooked(zq_plan *plan, int n_seeds, const zq_plan_seed *seeds,
                                   zq_gradient_hook hook, void *user, float *d_input, zq_error *err);
 

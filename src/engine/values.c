@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Values into and out of a plan. */
+#include "base/memory.h"
 #include "engine/layout.h"
 #include "engine/step.h"
 
@@ -39,6 +40,19 @@ float *zq_plan_poke(zq_plan *plan, int value, size_t *n_out) {
         return NULL;
     *n_out = slot->n;
     return slot->data;
+}
+
+int zq_plan_find(const zq_plan *plan, int value) {
+    while (value >= 0) {
+        const zq_slot *slot = &plan->slots[value];
+        if (slot->data != NULL && slot->dtype == ZQ_F32 && slot->constant == NULL)
+            return value;
+        int *readers = NULL;
+        const int n_readers = zq_graph_consumers(plan->graph, value, &readers);
+        value = n_readers == 1 ? plan->graph->nodes[readers[0]].outputs[0] : -1;
+        zq_free(readers);
+    }
+    return -1;
 }
 
 const float *zq_plan_peek(const zq_plan *plan, int value, size_t *n_out) {

@@ -166,14 +166,16 @@ static double inner_product(size_t n, const float *a, const float *b) {
     return sum;
 }
 
-static void take_gradient(void *user, int node, size_t n, const float *gradient) {
+static zq_status take_gradient(void *user, zq_plan *plan, int node, int value, size_t n, float *gradient,
+                               zq_error *err) {
     session *s = user;
     const source *found = NULL;
     for (int i = 0; i < s->n_sources && found == NULL; i++)
         if (s->sources[i].node == node)
             found = &s->sources[i];
+    (void)plan, (void)value, (void)err;
     if (found == NULL || found->n != n)
-        return;
+        return ZQ_OK;
     const size_t image = n / (size_t)s->micro;
     double *const slope = s->slope + (int64_t)found->layer * s->n_widths * s->micro;
 #pragma omp parallel for schedule(static)
@@ -181,6 +183,7 @@ static void take_gradient(void *user, int node, size_t n, const float *gradient)
         const size_t from = (size_t)(item % s->micro) * image;
         slope[item] += inner_product(image, gradient + from, found->response[item / s->micro] + from);
     }
+    return ZQ_OK;
 }
 
 /* One probe of each image in the plan, the first of which is number first. */

@@ -187,6 +187,51 @@ void zq_output_distance(const zq_graph *graph, int64_t n_images, const float *co
     }
 }
 
+/* ---- gradients */
+
+static void gradient_of_logits(const float *a, const float *b, int64_t n, int64_t stride, double scale,
+                               float *d_b) {
+    const double norm_a = log_sum_exp(a, n, stride), norm_b = log_sum_exp(b, n, stride);
+    for (int64_t i = 0; i < n; i++)
+        d_b[i * stride] = (float)(scale * (exp(b[i * stride] - norm_b) - exp(a[i * stride] - norm_a)));
+}
+
+static void gradient_of_probabilities(const float *a, const float *b, int64_t n, int64_t stride, double scale,
+                                      float *d_b) {
+    for (int64_t i = 0; i < n; i++)
+        d_b[i * stride] = (float)(-scale * a[i * stride] / fmax(b[i * stride], 1e-6));
+}
+
+static void gradient_of_squares(const float *a, const float *b, int64_t n, double scale, float *d_b) {
+    double mean = 0, spread = 0;
+    for (int64_t i = 0; i < n; i++)
+        mean += a[i] / (double)n;
+    for (int64_t i = 0; i < n; i++)
+        spread += (a[i] - mean) * (a[i] - mean);
+    for (int64_t i = 0; i < n; i++)
+        d_b[i] = spread > 0 ? (float)(scale * 2 * ((double)b[i] - a[i]) / spread) : 0;
+}
+
+void zq_output_gradient(const zq_graph *graph, int output, int64_t n_images, const float *reference,
+                        const float *other, float *d_other) {
+    const zq_output_rule rule = zq_output_rule_of(graph, output);
+    const layout l = layout_of(graph, output);
+    const int64_t stride = l.outer * l.classes * l.inner, positions = l.outer * l.inner;
+    const double scale = 1.0 / (double)(n_images * graph->n_outputs);
+#pragma omp parallel for
+    for (int64_t image = 0; image < n_images; image++) {
+        const float *const a = reference + image * stride, *const b = other + image * stride;
+        float *const d_b = d_other + image * stride;
+        if (rule == ZQ_OUTPUT_SQUARED)
+            gradient_of_squares(a, b, stride, scale, d_b);
+        for (int64_t i = 0; i < positions && rule != ZQ_OUTPUT_SQUARED; i++) {
+            const int64_t at = i / l.inner * l.classes * l.inner + i % l.inner;
+            (rule == ZQ_OUTPUT_SOFTMAX ? gradient_of_logits : gradient_of_probabilities)(
+                a + at, b + at, l.classes, l.inner, scale / (double)positions, d_b + at);
+        }
+    }
+}
+
 /* ---- probes: to second order the distance is 1/2 dz' A A' dz. A probe is A times signs, and the square of
  * probe' dz is in the mean dz' A A' dz. Over all probes the signs of the ZQ_N_PROBES likeliest classes are
  * orthogonal, so that what is between them, mostly all, comes out without chance. */

@@ -73,7 +73,9 @@ static zq_status visit(void *user, zq_plan *plan, int node, zq_error *err) {
     if (i < 0)
         return ZQ_OK;
     const zq_layer *layer = &s->rounder.layers->items[i];
-    s->result->scarce[i] = zq_plan_positions(plan, node) < layer->per_channel;
+    const int64_t n = zq_plan_positions(plan, node);
+    s->result->scarce[i] =
+        n < layer->per_channel || n <= zq_plan_shape(plan, s->rounder.graph->inputs[0])->dims[0];
     if (!layer->affine)
         ZQ_TRY(zq_moments_add(&s->moments[i], plan, s->rounder.graph, layer, node, NULL, err));
     if (++s->n_seen[i] < layer->n_nodes)

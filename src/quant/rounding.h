@@ -11,8 +11,8 @@ struct zq_rounding {
     int widths[ZQ_MAX_WIDTHS];
     zq_weights *weights; /* [n_layers, n_widths], owned */
     double *loss;        /* [n_layers, n_widths] of zq_round_layer; 0: unknown; owned */
-    bool *scarce;        /* [n_layers] it was rounded on fewer inputs than a channel has weights, such as a
-                            classifier behind        pooling, which has one of each image; owned */
+    bool *scarce;        /* [n_layers] it was rounded on fewer inputs than a channel has weights, or on one of
+                            each image, as a classifier behind pooling is: it fits these images; owned */
 };
 
 /* Every layer at every width, on the inputs that it has in the calibration network on these images

@@ -25,6 +25,11 @@ const char *zq_output_rule_name(zq_output_rule rule);
 void zq_output_distance(const zq_graph *graph, int64_t n_images, const float *const *reference,
                         const float *const *other, double *distance, double *agreement);
 
+/* The gradient of the mean distance of n_images images with respect to output number output of the other
+ * network: reference, other, d_other plain. */
+void zq_output_gradient(const zq_graph *graph, int output, int64_t n_images, const float *reference,
+                        const float *other, float *d_other);
+
 /* A gradient at an output: for a small change dz of that output, half of the mean of (probe' dz)^2 over all
  * ZQ_N_PROBES probes is about the distance, as zq_output_distance has it. reference, probe: plain, of
  * n_images images; first: number of the first of them among all, so that nothing depends on batches. */

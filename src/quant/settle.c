@@ -74,17 +74,6 @@ static void correct_means(session *s, zq_plan *plan, int value) {
     zq_plan_map_channels(plan, value, half, s->scale, s->shift);
 }
 
-/* The value that a step has left where its node's own output was fused away; -1: none. */
-static int find_value(const zq_graph *graph, zq_plan *plan, int value, float **x_out, size_t *n_out) {
-    while (value >= 0 && (*x_out = zq_plan_poke(plan, value, n_out)) == NULL) {
-        int *readers = NULL;
-        const int n_readers = zq_graph_consumers(graph, value, &readers);
-        value = n_readers == 1 ? graph->nodes[readers[0]].outputs[0] : -1;
-        zq_free(readers);
-    }
-    return value;
-}
-
 static zq_status after(void *user, zq_plan *plan, int node, zq_error *err) {
     session *s = user;
     const zq_graph *graph = s->rounder->standard->graph;
@@ -92,11 +81,12 @@ static zq_status after(void *user, zq_plan *plan, int node, zq_error *err) {
     if (s->layer_of[node] >= 0 && has_bias(graph, node))
         correct_means(s, plan, graph->nodes[node].outputs[0]);
     for (int o = 0; o < graph->nodes[node].n_outputs; o++) {
+        const int value = zq_plan_find(plan, graph->nodes[node].outputs[o]);
+        if (value < 0 || !s->rounder->activations[value].used)
+            continue;
         size_t n;
-        float *x;
-        const int value = find_value(graph, plan, graph->nodes[node].outputs[o], &x, &n);
-        if (value >= 0 && s->rounder->activations[value].used)
-            zq_activation_apply(&s->rounder->activations[value], n / 2, x + n / 2, x + n / 2);
+        float *const x = zq_plan_poke(plan, value, &n);
+        zq_activation_apply(&s->rounder->activations[value], n / 2, x + n / 2, x + n / 2);
     }
     return ZQ_OK;
 }

@@ -8,7 +8,7 @@ print(plan["images"], plan["gradient"], [round(s["flop"]) for s in plan["steps"]
 assert plan["rounds"] >= 3 and plan["threads"] >= 1 and plan["bytes"] > 0 and len(plan["steps"]) >= 5
 assert 0 < sum(s["forward_ms"] + s["backward_ms"] for s in plan["steps"]) <= plan["ms"]
 END
-zeroq inspect no_bn.onnx --gradient --batch 1 | grep -c conv
+zeroq inspect no_bn.onnx --gradient --batch 1 | grep -c '^conv'
 zeroq inspect tiny.onnx --plan --batch 0 2>&1
 zeroq inspect tiny.onnx --plan --batch 5000 2>&1
 zeroq quantize tiny.onnx -o out.onnx --plan 2>&1

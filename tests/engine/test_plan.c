@@ -497,10 +497,13 @@ typedef struct slopes {
     double sum;
 } slopes;
 
-static void take_slope(void *user, int node, size_t n, const float *gradient) {
+static zq_status take_slope(void *user, zq_plan *plan, int node, int value, size_t n, float *gradient,
+                            zq_error *err) {
     slopes *s = user;
+    (void)plan, (void)value, (void)err;
     for (size_t i = 0; i < n && node == s->node; i++)
         s->sum += (double)gradient[i] * s->response[i];
+    return ZQ_OK;
 }
 
 static void responses_meet_gradients(void **state) {

@@ -224,6 +224,47 @@ static void probes_give_the_distance_of_small_changes(void **state) {
     check_probes("Conv", zq_shape_of(4, (const int64_t[]){1, 10, 7, 7}), 0.7);
 }
 
+/* The gradient of the distance of two images against differences, in both outputs' units. */
+static void check_gradient(const char *op, zq_shape shape) {
+    enum { N = 2 };
+    zq_graph *graph = graph_with_output(op, shape);
+    const int64_t n = zq_shape_count(&shape);
+    float *z = malloc((size_t)(N * n) * sizeof *z), *other = malloc((size_t)(N * n) * sizeof *z);
+    float *gradient = malloc((size_t)(N * n) * sizeof *z);
+    const bool probabilities = strcmp(op, "Softmax") == 0;
+    fill(5, (size_t)(N * n), 1, z);
+    fill(6, (size_t)(N * n), 1, other);
+    for (int64_t i = 0; i < N * n && probabilities; i++) { /* which need not add up to 1 */
+        z[i] = (float)(exp(z[i]) / (double)n);
+        other[i] = (float)(exp(other[i]) / (double)n);
+    }
+    zq_output_gradient(graph, 0, N, z, other, gradient);
+    for (int64_t i = 0; i < N * n; i++) {
+        const float step = 0.02F * other[i], middle = other[i];
+        double distance[2][N];
+        for (int k = 0; k < 2; k++) {
+            other[i] = k == 0 ? middle - step : middle + step;
+            zq_output_distance(graph, N, (const float *const[]){z}, (const float *const[]){other},
+                               distance[k], NULL);
+        }
+        other[i] = middle;
+        const double slope = (distance[1][i / n] - distance[0][i / n]) / (2.0 * step) / N;
+        assert_near(gradient[i], slope, 1e-4 + 1e-2 * fabs(slope));
+    }
+    free(z);
+    free(other);
+    free(gradient);
+    zq_graph_drop(graph);
+}
+
+static void gradients_are_differences(void **state) {
+    (void)state;
+    check_gradient("Gemm", zq_shape_of(2, (const int64_t[]){1, 7}));
+    check_gradient("Softmax", zq_shape_of(2, (const int64_t[]){1, 7}));
+    check_gradient("Softmax", zq_shape_of(4, (const int64_t[]){1, 5, 2, 3}));
+    check_gradient("Conv", zq_shape_of(4, (const int64_t[]){1, 4, 3, 2}));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rules_follow_producer_and_shape),
@@ -235,6 +276,7 @@ int main(void) {
         cmocka_unit_test(outputs_are_averaged),
         cmocka_unit_test(a_constant_output_is_left_out),
         cmocka_unit_test(probes_give_the_distance_of_small_changes),
+        cmocka_unit_test(gradients_are_differences),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
