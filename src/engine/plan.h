@@ -127,6 +127,16 @@ zq_status zq_plan_set_weights(zq_plan *plan, int node, const float *weights, zq_
  * keep_values and an earlier zq_plan_forward. */
 zq_status zq_plan_forward_changed(zq_plan *plan, zq_error *err);
 
+/* Called when a value has been computed and nothing has read it yet: it may be changed (zq_plan_poke). */
+typedef zq_status (*zq_value_hook)(void *user, zq_plan *plan, int value, zq_error *err);
+
+/* Needs keep_values and an earlier zq_plan_forward. Computes n values anew, calls hook for each, and runs
+ * everything downstream; a graph input among them has been set by the caller. What an earlier call disturbed
+ * and this one doesn't reach is recomputed too, so results never depend on the order of calls (call with
+ * values from the last to the first for the least work); what was read of a graph input isn't. */
+zq_status zq_plan_forward_changing(zq_plan *plan, int n, const int *values, zq_value_hook hook, void *user,
+                                   zq_error *err);
+
 /* Copies a value out, plain. Quantized (ZQ_U8, ZQ_I8) values come as their integers in float. Without
  * keep_values only graph outputs can be read; others, and values fused away, come as zeros. dst:
  * zq_shape_count(zq_plan_shape(plan, value)) elements. */

@@ -107,6 +107,46 @@ zq_status zq_plan_forward_override(zq_plan *plan, const zq_plan_override *overri
     return ZQ_OK;
 }
 
+static bool holds(int n, const int *values, int value) {
+    for (int i = 0; i < n; i++)
+        if (values[i] == value)
+            return true;
+    return false;
+}
+
+static bool reads_input(const zq_plan *plan, const zq_step *step, int n, const int *values) {
+    for (int i = 0; i < step->n_in; i++)
+        if (plan->slots[step->in[i]].writer < 0 && holds(n, values, step->in[i]))
+            return true;
+    return false;
+}
+
+zq_status zq_plan_forward_changing(zq_plan *plan, int n, const int *values, zq_value_hook hook, void *user,
+                                   zq_error *err) {
+    bool *affected = plan->affected;
+    if (!plan->options.keep_values || !plan->ran)
+        return zq_fail(err, ZQ_ERR_INTERNAL,
+                       "changing values needs a plan that keeps them and has run forward");
+    plan->ran = false; /* until all of it went well */
+    for (int k = 0; k < n; k++)
+        if (plan->slots[values[k]].writer < 0)
+            ZQ_TRY(hook(user, plan, values[k], err));
+    for (int i = 0; i < plan->n_steps; i++) {
+        zq_step *step = &plan->steps[i];
+        affected[i] = reads_affected(plan, step, affected) || reads_input(plan, step, n, values);
+        for (int o = 0; o < step->n_out; o++)
+            affected[i] = affected[i] || holds(n, values, step->out[o]);
+        if (affected[i] || step->disturbed)
+            ZQ_TRY(run(plan, step, NULL, err));
+        for (int o = 0; o < step->n_out; o++)
+            if (holds(n, values, step->out[o]))
+                ZQ_TRY(hook(user, plan, step->out[o], err));
+        step->disturbed = affected[i];
+    }
+    plan->ran = true;
+    return ZQ_OK;
+}
+
 /* data, which holds what changed, gets dst back; dst gets the change. */
 static void restore(size_t n, float *restrict data, float *restrict dst) {
 #pragma omp parallel for simd schedule(static)

@@ -645,6 +645,90 @@ static void replaced_weights_reach_their_images_in_any_order(void **state) {
     }
 }
 
+/* ---- changed values */
+
+typedef struct halving {
+    const network *net;
+    int n, *values;
+} halving;
+
+static zq_status halve(void *user, zq_plan *plan, int value, zq_error *err) {
+    size_t n;
+    float *x = zq_plan_poke(plan, value, &n);
+    (void)user;
+    (void)err;
+    for (size_t i = 0; x != NULL && i < n; i++)
+        x[i] *= 0.5F;
+    return ZQ_OK;
+}
+
+/* Where every node is a step. */
+static zq_status halve_behind(void *user, zq_plan *plan, int node, zq_error *err) {
+    const halving *h = user;
+    for (int k = 0; k < h->n; k++)
+        if (h->net->graph->values[h->values[k]].producer == node)
+            halve(NULL, plan, h->values[k], err);
+    return ZQ_OK;
+}
+
+/* Values that a plan which keeps all has: none that it fused away, and all of one type. */
+static int draw_values(network *net, zq_plan *plan, int *values) {
+    int n = 0;
+    for (int k = 0; k < 2; k++) {
+        const int value = (int)draw(net, (uint64_t)net->graph->n_values);
+        size_t n_elements;
+        if (zq_plan_poke(plan, value, &n_elements) != NULL && net->graph->values[value].producer >= 0 &&
+            (n == 0 || values[0] != value))
+            values[n++] = value;
+    }
+    return n;
+}
+
+/* In any order, only what lies behind the values runs, and earlier changes leave nothing behind. */
+static void changed_values_reach_what_is_behind_them(void **state) {
+    (void)state;
+    int n_changed = 0;
+    for (uint64_t seed = 1; seed <= N_NETWORKS; seed++) {
+        network net = random_network(seed);
+        zq_plan *plan = new_plan(&net, &fast_keep), *reference = new_plan(&net, &plain);
+        zq_error err = {0};
+        int values[2];
+        run(plan, &net);
+        run(reference, &net);
+        for (int round = 0; round < 6; round++) {
+            halving h = {.net = &net, .n = draw_values(&net, plan, values), .values = values};
+            const zq_plan_visitor visitor = {.after = halve_behind, .user = &h};
+            n_changed += h.n;
+            check(&net, zq_plan_forward_changing(plan, h.n, values, halve, NULL, &err), &err);
+            check(&net, zq_plan_forward_visited(reference, &visitor, &err), &err);
+            compare_value(&net, plan, reference, net.graph->outputs[0]);
+        }
+        zq_plan_drop(plan);
+        zq_plan_drop(reference);
+        zq_graph_drop(net.graph);
+    }
+    assert_true(n_changed > 100);
+}
+
+static void a_changed_input_reaches_everything(void **state) {
+    (void)state;
+    network net = chain(4);
+    const int input = net.graph->inputs[0], output = net.graph->outputs[0];
+    zq_plan *plan = new_plan(&net, &fast_keep);
+    zq_error err = {0};
+    assert_int_equal(zq_plan_forward_changing(plan, 1, &input, halve, NULL, &err), ZQ_ERR_INTERNAL);
+    run(plan, &net);
+    check(&net, zq_plan_forward_changing(plan, 1, &input, halve, NULL, &err), &err);
+    float *found = read_value(plan, output);
+    check(&net, zq_plan_forward(plan, &err), &err); /* on the input as it is now */
+    float *expected = read_value(plan, output);
+    compare(&net, "output", count_of(plan, output), found, expected);
+    zq_free(found);
+    zq_free(expected);
+    zq_plan_drop(plan);
+    zq_graph_drop(net.graph);
+}
+
 /* ---- statistics */
 
 static void statistics_of(const network *net, zq_plan *plan, int value) {
@@ -753,6 +837,8 @@ int main(void) {
         cmocka_unit_test(responses_meet_gradients),
         cmocka_unit_test(replaced_weights_reach_their_images_in_any_order),
         cmocka_unit_test(changed_weights_run_what_is_behind_them),
+        cmocka_unit_test(changed_values_reach_what_is_behind_them),
+        cmocka_unit_test(a_changed_input_reaches_everything),
         cmocka_unit_test(statistics_are_those_of_the_channels),
         cmocka_unit_test(planning_survives_every_failed_allocation),
         cmocka_unit_test(an_integer_input_is_refused),
