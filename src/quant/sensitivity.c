@@ -5,21 +5,13 @@
 #include "engine/plan.h"
 #include "quant/fisher.h"
 #include "quant/rounding.h"
+#include "quant/sampling.h"
 
 #include <math.h>
 #include <string.h>
 
 /* Bytes of activations in one plan. */
 static const double memory_limit_bytes = 1.2e9;
-
-/* Each of L layers runs what lies behind it, L^2 / 2 layers an image. Deeper networks than this are measured
- * on fewer images, so that the time grows with L^1.5: they are the same for all layers, which stay
- * comparable, and what chance adds to single layers evens out in the sum of many. */
-enum { ALL_IMAGES_UP_TO = 32, IMAGES_TOGETHER = 4 };
-
-/* Sampled: images are enough where two halves of them tell the layers apart alike: the standard error of a
- * sensitivity, as a share of it and apart from what all layers have in common. */
-static const double enough = 0.2;
 
 /* Sampled: up to this width damage is measured; beyond it, it is so small that it grows with the square of
  * the weights' errors. */
@@ -63,18 +55,10 @@ static double bytes_of_image(const zq_graph *graph) {
     return bytes;
 }
 
-/* Of n: whole batches, or numbers that divide well. */
-static int64_t choose_images(const zq_graph *graph, int n_layers, int64_t n) {
-    const double share = sqrt((double)ALL_IMAGES_UP_TO / n_layers);
-    const int64_t together = graph->free_batch ? IMAGES_TOGETHER : zq_graph_images(graph);
-    const int64_t few = (int64_t)((double)n * share) / together * together;
-    return share >= 1 || n <= together ? n : few > together ? few : together;
-}
-
 /* A graph with a fixed batch takes one width at a time. */
 static int64_t choose_micro(const session *s) {
     const double bytes = bytes_of_image(s->graph) * s->variants;
-    int64_t micro = s->sampled && s->n_images > IMAGES_TOGETHER ? IMAGES_TOGETHER : s->n_images;
+    int64_t micro = s->sampled && s->n_images > ZQ_SAMPLED_TOGETHER ? ZQ_SAMPLED_TOGETHER : s->n_images;
     if (!s->graph->free_batch)
         return zq_graph_images(s->graph);
     while (micro > 1 && (s->n_images % micro != 0 || bytes * (double)micro > memory_limit_bytes))
@@ -86,7 +70,7 @@ static int64_t choose_micro(const session *s) {
 static zq_status make_plan(session *s, zq_error *err) {
     const int64_t n_given = s->images->shape.dims[0];
     const size_t image = (size_t)(zq_shape_count(&s->images->shape) / n_given) * sizeof(float);
-    s->n_images = s->sampled ? choose_images(s->graph, s->layers->n, n_given) : n_given;
+    s->n_images = s->sampled ? zq_sample_images(s->graph, s->layers->n, n_given) : n_given;
     s->variants = s->graph->free_batch ? s->n_measured : 1;
     for (;; s->variants = 1) {
         zq_plan_options options = {.n_images = choose_micro(s),
@@ -238,25 +222,6 @@ static zq_status measure_batch(session *s, int64_t first, double *half, zq_error
     return ZQ_OK;
 }
 
-/* Whether as many batches in either half tell the layers apart alike. */
-static bool are_enough(const session *s) {
-    const int n_widths = s->result->n_widths;
-    double sum = 0, square = 0;
-    int n = 0;
-    for (int i = 0; i < s->layers->n; i++)
-        for (int k = 0; k < s->n_measured; k++) {
-            const double a = s->halves[0][i * n_widths + k], b = s->halves[1][i * n_widths + k];
-            if (!(a > 0 && b > 0))
-                continue;
-            const double ratio = log(a / b);
-            sum += ratio;
-            square += ratio * ratio;
-            n++;
-        }
-    const double mean = n > 0 ? sum / n : 0;
-    return n > 0 && square / n - mean * mean < 4 * enough * enough; /* of half as many: twice the error */
-}
-
 static double squared_error(const session *s, int i, int k, const float *w, float *rounded) {
     const zq_weights *weights = &s->rounding->weights[i * s->result->n_widths + k];
     double sum = 0;
@@ -306,7 +271,8 @@ static zq_status measure_runs(session *s, zq_error *err) {
     int64_t b = 0;
     for (bool enough_seen = false; b < n_batches && status == ZQ_OK && !enough_seen; b++) {
         status = measure_batch(s, b * s->micro, s->halves[b % 2], err);
-        enough_seen = s->sampled && b % 2 == 1 && are_enough(s);
+        enough_seen = s->sampled && b % 2 == 1 &&
+                      zq_sample_agrees((size_t)s->layers->n * (size_t)n_widths, s->halves[0], s->halves[1]);
     }
     if (status == ZQ_OK)
         conclude(s, b * s->micro);
