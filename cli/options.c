@@ -245,7 +245,13 @@ static bool set_clip(cli_arguments *a, const char *text) {
     return parse_number(text, 50.0001, 100, &a->options.weight_clip);
 }
 
+/* "6"; "mixed", or "mixed:5.5" */
 static bool set_activation_bits(cli_arguments *a, const char *text) {
+    if (strcmp(text, "mixed") == 0)
+        text = "mixed:6";
+    if (strncmp(text, "mixed:", 6) == 0)
+        return parse_number(text + 6, 4, 8, &a->options.mixed_activations);
+    a->options.mixed_activations = 0;
     return parse_count(text, &a->options.activation_bits) && a->options.activation_bits >= 4 &&
            a->options.activation_bits <= 8;
 }
@@ -385,7 +391,9 @@ static const cli_option options[] = {
      "what is subtracted from a pixel: x = (p - mean) / std"},
     {"--input-std", NULL, "A,B,C", CLI_IMAGES, set_std, "what a pixel is divided by"},
     {"--activations", NULL, "BITS", CLI_SEARCH, set_activation_bits,
-     "bits of all activations: 8 (default) to 4, such as 6"},
+     "bits of all activations: 8 (default) to 4, such as 6; or mixed: 4 to 8 for each by the damage that "
+     "it "
+     "does, 6 in the mean over the elements of an image (mixed:5.5: another mean, 4 to 8)"},
     {"--range", NULL, "RANGE", CLI_SEARCH, set_ranges,
      "range of activations: mse (default, least squares), minmax, or a percentile such as 99.99"},
     {"--sensitivity", NULL, "HOW", CLI_SEARCH, set_sensitivity,

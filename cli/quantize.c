@@ -43,7 +43,9 @@ static void print_widths(const json_t *report) {
                    n_layers[bits] == 1 ? "" : "s", 100 * n_weights[bits] / total);
             separator = ", ";
         }
-    printf("; activations %d bits\n", (int)real_at(json_object_get(report, "summary"), "activation_bits"));
+    const double mean = real_at(json_object_get(report, "summary"), "activation_bits");
+    const bool mixed = json_object_get(report, "mixed_activations") != NULL;
+    printf("; activations %.3g bits%s\n", mean, mixed ? " in the mean" : "");
 }
 
 static long long bn_count(const json_t *report, const char *key) {

@@ -5,7 +5,6 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "onnx/onnx.h"
-#include "quant/calibrate.h"
 
 #include <string.h>
 
@@ -30,26 +29,11 @@ static zq_share share_images(const zq_images *images, int64_t batch, zq_effort e
                       .improve = slice(images, 0, n - quarter)};
 }
 
-static zq_status calibrate(zq_job *job) {
-    const zq_activation_spec spec = {.method = job->options.activation_range,
-                                     .percentile = job->options.percentile,
-                                     .bits = job->options.activation_bits,
-                                     .symmetric = zq_job_form(job)->symmetric};
-    ZQ_TRY(zq_job_begin_stage(job, "calibrate"));
-    ZQ_TRY(zq_standard_new(job->graph, &job->layers, &job->images, &job->standard, &job->error));
-    zq_graph *graph = job->standard.graph;
-    job->activations = zq_alloc((size_t)graph->n_values, sizeof *job->activations);
-    job->seen = zq_alloc((size_t)graph->n_values, sizeof *job->seen);
-    if (job->activations == NULL || job->seen == NULL)
-        return zq_fail_memory(&job->error);
-    ZQ_TRY(zq_calibrate(graph, &job->images, &job->box, &spec, job->activations, job->seen, &job->error));
-    ZQ_TRY(zq_place(graph, zq_job_form(job), job->activations, NULL, &job->error));
-    return zq_job_end_stage(job);
-}
-
+/* For candidates with any activations. */
 static zq_status round_weights(zq_job *job, const zq_images *images) {
     const zq_weight_spec spec = zq_job_weight_spec(job, ZQ_WEIGHT_MSE);
-    const zq_rounder rounder = zq_job_rounder(job, &spec);
+    zq_rounder rounder = zq_job_rounder(job, &spec);
+    rounder.activations = job->finest != NULL ? job->finest : job->activations;
     ZQ_TRY(zq_job_begin_stage(job, "round"));
     ZQ_TRY(zq_rounding_new(&rounder, images, job->rules.n_widths, job->rules.widths, zq_job_on_step, job,
                            &job->rounding, &job->error));
@@ -102,7 +86,7 @@ static zq_status quantize(zq_job *job, const char *path, int *bits) {
     ZQ_TRY(zq_job_check_memory(job, ZQ_TASK_QUANTIZE));
     ZQ_TRY(zq_job_make_images(job, job->options.recipe, job->options.seed));
     zq_share images = share_images(&job->images, zq_graph_images(job->graph), job->options.effort);
-    ZQ_TRY(calibrate(job));
+    ZQ_TRY(zq_job_calibrate(job, &images.search));
     ZQ_TRY(zq_job_find_limit(job, bits));
     if (zq_job_limits_damage(job)) {
         ZQ_TRY(zq_job_find_frontier(job));
@@ -146,7 +130,8 @@ static zq_status need_layers(zq_job *job) {
 static zq_status save_frontier(zq_job *job, int *bits) {
     ZQ_TRY(zq_job_check_memory(job, ZQ_TASK_PARETO));
     ZQ_TRY(zq_job_make_images(job, job->options.recipe, job->options.seed));
-    ZQ_TRY(calibrate(job));
+    const zq_share images = share_images(&job->images, zq_graph_images(job->graph), job->options.effort);
+    ZQ_TRY(zq_job_calibrate(job, &images.search));
     ZQ_TRY(zq_job_find_limit(job, bits));
     ZQ_TRY(zq_job_find_frontier(job));
     job->saves_frontier = true;

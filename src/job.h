@@ -6,10 +6,11 @@
 
 #include "onnx/onnx.h"
 #include "photo/photo.h"
+#include "quant/grids.h"
 #include "quant/rules.h"
 #include "report/saved.h"
 
-enum { ZQ_MAX_CANDIDATES = 7 };
+enum { ZQ_MAX_CANDIDATES = 8 };
 
 /* Images have several uses, and what one finds is judged by images that it hasn't seen, since whatever is
  * searched may overfit to them. Once the widths are chosen, all but the last serve to make the most of them.
@@ -35,9 +36,16 @@ struct zq_job {
     zq_placement *placements;
     zq_box box;
     zq_images images;
-    zq_standard standard;          /* the calibration network */
-    zq_activation *activations;    /* [standard.graph->n_values], those of graph first */
-    zq_density *seen;              /* the same */
+    zq_standard standard;    /* the calibration network */
+    zq_activation *allotted; /* [standard.graph->n_values], those of graph first */
+    zq_activation *even;     /* the same with one width for all, where allotted has several; NULL: none */
+    const zq_activation *activations; /* one of these: what is made from now on has them */
+    zq_density *seen;                 /* [standard.graph->n_values] */
+    zq_activation *finest; /* the same with most bits everywhere: weights that fit these fit any; NULL: one
+                              width for all */
+    zq_grids grids;        /* what may have a width of its own; empty where all activations have one */
+    double *grid_damage;   /* [grids.n, ZQ_N_GRID_WIDTHS]; NULL: not measured */
+    uint8_t *grid_choice;  /* [grids.n] of the widths in allotted, an index; NULL: one for all */
     zq_rounding rounding, settled; /* of all widths; of the chosen ones, in the network that they make ... */
     zq_rounding learned;           /* ... and by gradients */
     zq_target target;
@@ -122,6 +130,13 @@ void zq_job_close_saved(zq_job *job);
 /* Sensitivities and frontier of that file, priced. [job_frontier.c] */
 zq_status zq_job_take_search(zq_job *job);
 
+/* The calibration network, ranges of activations and their widths. images: what widths are measured on.
+ * [job_activations.c] */
+zq_status zq_job_calibrate(zq_job *job, const zq_images *images);
+
+/* What is made from now on has these activations: allotted or even. [job_activations.c] */
+void zq_job_use_activations(zq_job *job, const zq_activation *activations);
+
 /* Weights rounded, sensitivities and frontier, unless they are known. */
 zq_status zq_job_find_frontier(zq_job *job);
 
@@ -150,6 +165,8 @@ bool zq_job_fits_at_8(const zq_job *job, int *bits);
  * in every case; NULL: its own. [job_candidates.c] */
 zq_status zq_job_add_candidate(zq_job *job, const char *name, const int *bits, const zq_rounding *rounding,
                                zq_weight_range range, zq_graph *corrected);
+
+/* Drops all candidates; others have the allotted activations again. [job_candidates.c] */
 void zq_job_drop_candidates(zq_job *job);
 
 /* Adds that of a point of the frontier, or of the best one whose file, really packed, keeps the limit.

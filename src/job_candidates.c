@@ -39,11 +39,12 @@ static char *describe_bits(int n_layers, const int *bits) {
     return text;
 }
 
-static zq_candidate_source source_of(const zq_job *job, const zq_rounding *rounding, zq_weight_range range) {
+static zq_candidate_source source_of(const zq_job *job, const zq_activation *activations,
+                                     const zq_rounding *rounding, zq_weight_range range) {
     return (zq_candidate_source){.graph = job->graph,
                                  .standard = &job->standard,
                                  .layers = &job->layers,
-                                 .activations = job->activations,
+                                 .activations = activations,
                                  .rounding = rounding,
                                  .spec = zq_job_weight_spec(job, range),
                                  .form = zq_job_form(job)};
@@ -54,10 +55,12 @@ static zq_candidate_source source_of(const zq_job *job, const zq_rounding *round
 static zq_status write_graph(zq_job *job, const zq_candidate *candidate, const zq_graph *graph,
                              const char *path, uint64_t *bytes_out) {
     char *bits = describe_bits(job->layers.n, candidate->bits);
-    char kl[32], activation_bits[] = {(char)('0' + job->options.activation_bits), '\0'};
+    char kl[32], activation_bits[32];
     if (bits == NULL)
         return zq_fail_memory(&job->error);
     snprintf(kl, sizeof kl, "%.4e", fmax(0, job->predicted.kl));
+    snprintf(activation_bits, sizeof activation_bits, job->options.mixed_activations > 0 ? "%.2f" : "%.0f",
+             zq_activations_mean_bits(job->standard.graph, candidate->activations));
     const zq_onnx_property properties[] = {
         {"zeroq.version", ZQ_VERSION}, {"zeroq.size", job->options.size},
         {"zeroq.weight_bits", bits},   {"zeroq.activation_bits", activation_bits},
@@ -72,7 +75,8 @@ static zq_status write_graph(zq_job *job, const zq_candidate *candidate, const z
 
 zq_status zq_job_write_candidate(zq_job *job, const zq_candidate *candidate, const char *path,
                                  uint64_t *bytes_out) {
-    const zq_candidate_source source = source_of(job, candidate->rounding, candidate->range);
+    const zq_candidate_source source =
+        source_of(job, candidate->activations, candidate->rounding, candidate->range);
     zq_graph *graph;
     ZQ_TRY(zq_candidate_rewrite(candidate, &source, &graph, &job->error));
     const zq_status status = write_graph(job, candidate, graph, path, bytes_out);
@@ -81,13 +85,14 @@ zq_status zq_job_write_candidate(zq_job *job, const zq_candidate *candidate, con
 }
 
 zq_status zq_job_simulate_candidate(zq_job *job, zq_candidate *candidate) {
-    const zq_candidate_source source = source_of(job, candidate->rounding, candidate->range);
+    const zq_candidate_source source =
+        source_of(job, candidate->activations, candidate->rounding, candidate->range);
     return zq_candidate_simulate(candidate, &source, &job->error);
 }
 
 zq_status zq_job_add_candidate(zq_job *job, const char *name, const int *bits, const zq_rounding *rounding,
                                zq_weight_range range, zq_graph *corrected) {
-    const zq_candidate_source source = source_of(job, rounding, range);
+    const zq_candidate_source source = source_of(job, job->activations, rounding, range);
     zq_candidate *added = &job->candidates[job->n_candidates];
     ZQ_TRY(zq_candidate_build(name, &source, bits, corrected, added, &job->error));
     job->n_candidates++;
@@ -101,6 +106,7 @@ static void drop_last(zq_job *job) {
 void zq_job_drop_candidates(zq_job *job) {
     while (job->n_candidates > 0)
         drop_last(job);
+    zq_job_use_activations(job, job->allotted);
 }
 
 /* ---- cost */
@@ -111,17 +117,31 @@ static void uniform_bits(const zq_job *job, int bits, int *bits_out) {
         bits_out[i] = zq_rules_at_most(&job->rules, &job->layers.items[i], bits);
 }
 
-zq_status zq_job_find_limit(zq_job *job, int *bits) {
-    uint64_t bytes[2];
+/* Bytes of the file with 8 and with 4 bits in all layers that keep none, with the activations in use; the larger
+ * of these and what bytes holds. */
+static zq_status pack_uniform(zq_job *job, int *bits, uint64_t bytes[2]) {
     for (int k = 0; k < 2; k++) {
         for (int i = 0; i < job->layers.n; i++)
             bits[i] = job->layers.items[i].kept != 0 ? job->layers.items[i].kept : k == 0 ? 8 : 4;
         ZQ_TRY(zq_job_add_candidate(job, "uniform", bits, NULL, ZQ_WEIGHT_MINMAX, NULL));
-        bytes[k] = job->candidates[job->n_candidates - 1].bytes;
+        const uint64_t packed = job->candidates[job->n_candidates - 1].bytes;
+        bytes[k] = packed > bytes[k] ? packed : bytes[k];
         drop_last(job);
     }
+    return ZQ_OK;
+}
+
+zq_status zq_job_find_limit(zq_job *job, int *bits) {
+    uint64_t bytes[2] = {0, 0};
+    if (job->even != NULL) {
+        zq_job_use_activations(job, job->even);
+        ZQ_TRY(pack_uniform(job, bits, bytes));
+    }
+    zq_job_use_activations(job, job->allotted);
+    ZQ_TRY(pack_uniform(job, bits, bytes));
+    const double mixed = job->options.mixed_activations;
     job->pricing = (zq_pricing){.cost = job->options.cost,
-                                .activation_bits = job->options.activation_bits,
+                                .activation_bits = mixed > 0 ? mixed : job->options.activation_bits,
                                 .file = zq_file_cost_from(&job->layers, bytes[0], bytes[1]),
                                 .fp32_bytes = job->graph->file_bytes};
     job->limit = zq_target_limit(&job->target, &job->layers, &job->pricing);

@@ -13,27 +13,28 @@ static const char *find_decided(const zq_options *o) {
     const struct {
         bool given;
         const char *name;
-    } decided[] = {{o->cost != usual.cost, "--cost"},
-                   {o->search != usual.search, "--search"},
-                   {o->sensitivity != usual.sensitivity, "--sensitivity"},
-                   {o->runtime != usual.runtime, "--runtime"},
-                   {o->bits != NULL, "--bits"},
-                   {o->n_keep > 0, "--keep"},
-                   {o->n_exclude > 0, "--exclude"},
-                   {o->keep_first_last != 0, "--keep-first-last"},
-                   {o->input_shapes != NULL, "--shape"},
-                   {o->recipe != usual.recipe, "--distill"},
-                   {o->estimate_bn != 0, "--estimate-bn"},
-                   {o->n_images != 0, "--num-images"},
-                   {o->n_steps != 0, "--steps"},
-                   {o->input_max > 0 || o->n_input_norm > 0, "--input-max"},
-                   {o->images != NULL, "--images"},
-                   {o->weights != usual.weights, "--weights"},
-                   {o->weight_clip > 0, "--clip"},
-                   {o->activation_bits != usual.activation_bits, "--activations"},
-                   {o->activation_range != usual.activation_range, "--range"},
-                   {o->seed != usual.seed, "--seed"},
-                   {false, NULL}};
+    } decided[] = {
+        {o->cost != usual.cost, "--cost"},
+        {o->search != usual.search, "--search"},
+        {o->sensitivity != usual.sensitivity, "--sensitivity"},
+        {o->runtime != usual.runtime, "--runtime"},
+        {o->bits != NULL, "--bits"},
+        {o->n_keep > 0, "--keep"},
+        {o->n_exclude > 0, "--exclude"},
+        {o->keep_first_last != 0, "--keep-first-last"},
+        {o->input_shapes != NULL, "--shape"},
+        {o->recipe != usual.recipe, "--distill"},
+        {o->estimate_bn != 0, "--estimate-bn"},
+        {o->n_images != 0, "--num-images"},
+        {o->n_steps != 0, "--steps"},
+        {o->input_max > 0 || o->n_input_norm > 0, "--input-max"},
+        {o->images != NULL, "--images"},
+        {o->weights != usual.weights, "--weights"},
+        {o->weight_clip > 0, "--clip"},
+        {o->activation_bits != usual.activation_bits || o->mixed_activations != 0, "--activations"},
+        {o->activation_range != usual.activation_range, "--range"},
+        {o->seed != usual.seed, "--seed"},
+        {false, NULL}};
     int d = 0;
     while (decided[d].name != NULL && !decided[d].given)
         d++;

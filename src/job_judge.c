@@ -67,6 +67,18 @@ static zq_status judge_last(zq_job *job, float *const *reference, const zq_image
     return ZQ_OK;
 }
 
+/* The best candidate once more, with the same width for all activations. */
+static zq_status try_even(zq_job *job, float *const *reference, const zq_images *images) {
+    const zq_candidate *best = &job->candidates[job->chosen];
+    if (job->even == NULL)
+        return ZQ_OK;
+    zq_job_use_activations(job, job->even);
+    ZQ_TRY(zq_job_add_candidate(job, best->name, best->bits, best->rounding, best->range, NULL));
+    ZQ_TRY(judge_last(job, reference, images));
+    zq_job_use_activations(job, job->candidates[job->chosen].activations);
+    return ZQ_OK;
+}
+
 /* Both take all images at once, so a fixed batch goes without. */
 static zq_status improve(zq_job *job, float *const *reference, const zq_share *images) {
     if (!job->graph->free_batch)
@@ -89,6 +101,8 @@ zq_status zq_job_choose(zq_job *job, const zq_share *images) {
         status = judge(job, &job->candidates[k], reference, &images->choose, &job->candidates[k].damage);
         take_if_better(job, k);
     }
+    if (status == ZQ_OK)
+        status = try_even(job, reference, &images->choose);
     if (status == ZQ_OK)
         status = improve(job, reference, images);
     zq_outputs_drop(reference, job->graph->n_outputs);

@@ -126,6 +126,8 @@ static zq_status need_quantizing(zq_job *job, size_t images, bool writes, needs 
     size_t keeping, rounded = 0;
     ZQ_TRY(plan_bytes(job, (zq_plan_options){.n_images = 1, .keep_values = true}, &keeping));
     add(n, "calibrating", held + keeping);
+    if (job->options.mixed_activations > 0)
+        add(n, "measuring activations", held + image_bytes(job) + keeping);
     if (narrow)
         ZQ_TRY(need_search(job, held, keeping, &rounded, n));
     if (!writes)

@@ -75,7 +75,7 @@ static zq_status preview_placement(zq_job *job) {
     for (int v = 0; status == ZQ_OK && v < job->graph->n_values; v++)
         any[v] = (zq_activation){.used = true, .scale = 1, .q_max = 255};
     if (status == ZQ_OK)
-        status = zq_place(job->graph, zq_job_form(job), any, job->placements, &job->error);
+        status = zq_place(job->graph, zq_job_form(job), any, job->placements, NULL, &job->error);
     zq_free(any);
     return status;
 }

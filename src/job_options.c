@@ -29,12 +29,12 @@ static bool keeps_all_8(const zq_options *options) {
 
 static zq_status check_runtime(zq_job *job) {
     const zq_options *options = &job->options;
-    const char *narrows = job->target.kind == ZQ_TARGET_BITS && job->target.value < 8 ? "--size"
-                          : options->bits != NULL && strcmp(options->bits, "8") != 0  ? "--bits"
-                          : !keeps_all_8(options)                                     ? "--keep"
-                          : options->activation_bits < 8                              ? "--activations"
-                          : options->weights == ZQ_WEIGHTS_ASYMMETRIC                 ? "--weights"
-                                                                                      : NULL;
+    const char *narrows = job->target.kind == ZQ_TARGET_BITS && job->target.value < 8      ? "--size"
+                          : options->bits != NULL && strcmp(options->bits, "8") != 0       ? "--bits"
+                          : !keeps_all_8(options)                                          ? "--keep"
+                          : options->activation_bits < 8 || options->mixed_activations > 0 ? "--activations"
+                          : options->weights == ZQ_WEIGHTS_ASYMMETRIC                      ? "--weights"
+                                                                                           : NULL;
     if (zq_job_form(job)->narrow || narrows == NULL)
         return ZQ_OK;
     return zq_fail(
@@ -62,6 +62,10 @@ zq_status zq_job_check_options(zq_job *job) {
     if (options->activation_bits < 4 || options->activation_bits > 8)
         return zq_fail(err, ZQ_ERR_USAGE, "activations of %d bits are asked for, expected 4 to 8",
                        options->activation_bits);
+    if (options->mixed_activations != 0 &&
+        !(options->mixed_activations >= 4 && options->mixed_activations <= 8))
+        return zq_fail(err, ZQ_ERR_USAGE, "activations of %g bits in the mean are asked for, expected 4 to 8",
+                       options->mixed_activations);
     if (!(options->percentile > 50 && options->percentile <= 100))
         return zq_fail(err, ZQ_ERR_USAGE, "the percentile of activations is %g, expected 50 to 100",
                        options->percentile);

@@ -40,6 +40,8 @@ static double mean_bits(const zq_job *job) {
 void zq_job_summary(const zq_job *job, zq_summary *summary_out) {
     struct rusage usage;
     *summary_out = (zq_summary){.n_layers = job->layers.n, .mean_bits = mean_bits(job)};
+    if (job->activations != NULL)
+        summary_out->mean_activation_bits = zq_activations_mean_bits(job->standard.graph, job->activations);
     if (job->graph != NULL)
         summary_out->fp32_bytes = job->graph->file_bytes;
     for (int i = 0; i < job->layers.n; i++)
@@ -67,6 +69,10 @@ static zq_record make_record(const zq_job *job) {
                         .images = job->images.data != NULL ? &job->images : NULL,
                         .activations = job->activations,
                         .seen = job->seen,
+                        .allotted = job->allotted,
+                        .grids = &job->grids,
+                        .grid_choice = job->grid_choice,
+                        .grid_damage = job->grid_damage,
                         .sensitivity = job->sensitivity.omega != NULL ? &job->sensitivity : NULL,
                         .frontier = job->frontier.n_points > 0 ? &job->frontier : NULL,
                         .n_measured = job->n_measured,

@@ -157,6 +157,9 @@ typedef struct zq_options {
     zq_weight_scheme weights;
     double weight_clip;  /* percentile of |w| kept by the weight range, such as 99.99; 0: no percentile */
     int activation_bits; /* of all quantized activations: 4 to 8 (default 8) */
+    double mixed_activations; /* more than 0: 4 to 8 bits for each quantized activation, by what it
+                                 suffers, and in the mean over the elements of one image no more than this, 4
+                                 to 8 (activation_bits isn't read); 0: activation_bits for all */
     zq_range_method activation_range;
     double percentile;   /* for ZQ_RANGE_PERCENTILE; default 99.99 */
     int n_threads;       /* 0: all cores this process may use */
@@ -177,16 +180,17 @@ typedef struct zq_job zq_job;
 
 /* The figures of a finished job; fields of stages that have not run are 0. */
 typedef struct zq_summary {
-    uint64_t fp32_bytes;        /* the model file with its external data */
-    uint64_t quantized_bytes;   /* the file written */
-    int n_layers;               /* weighted layers */
-    double n_macs;              /* multiply-accumulates of one image */
-    double mean_bits;           /* weight bits, averaged over parameters */
-    double predicted_kl;        /* KL(FP32 || quantized) in nats on distilled images that chose nothing */
-    double predicted_agreement; /* share on which both have the same top-1, 0..1: of photos, as expected from
-                                   those images; of these where the network has no classes */
-    double seconds;             /* whole job */
-    uint64_t peak_bytes;        /* peak resident memory of the process */
+    uint64_t fp32_bytes;         /* the model file with its external data */
+    uint64_t quantized_bytes;    /* the file written */
+    int n_layers;                /* weighted layers */
+    double n_macs;               /* multiply-accumulates of one image */
+    double mean_bits;            /* weight bits, averaged over parameters */
+    double mean_activation_bits; /* bits of quantized activations, averaged over the elements of one image */
+    double predicted_kl;         /* KL(FP32 || quantized) in nats on distilled images that chose nothing */
+    double predicted_agreement;  /* share on which both have the same top-1, 0..1: of photos, as expected from
+                                    those images; of these where the network has no classes */
+    double seconds;              /* whole job */
+    uint64_t peak_bytes;         /* peak resident memory of the process */
 } zq_summary;
 
 /* A new job (owned by the caller; free with zq_job_drop), or NULL when out of memory. options is copied;

@@ -160,11 +160,30 @@ static void weigh_by_reader(const zq_graph *graph, int value, zq_histogram *hist
     zq_free(readers);
 }
 
-zq_status zq_calibrate(zq_graph *graph, const zq_images *images, const zq_box *box,
-                       const zq_activation_spec *spec, zq_activation *activations, zq_density *densities,
-                       zq_error *err) {
+/* Ranges of one value at all widths; the histogram changes. */
+static zq_status find_ranges(const zq_graph *graph, int value, zq_histogram *histogram,
+                             const zq_activation_spec *spec, int n_widths, const int *widths,
+                             zq_activation *const *activations) {
+    if (spec->method == ZQ_RANGE_MSE) {
+        ZQ_TRY(zq_prior_add(graph, value, histogram, NULL));
+        weigh_by_reader(graph, value, histogram);
+    }
+    for (int k = 0; k < n_widths; k++) {
+        zq_activation_spec narrowed = *spec;
+        float lo, hi;
+        narrowed.bits = widths[k];
+        zq_histogram_range(histogram, &narrowed, &lo, &hi);
+        activations[k][value] = zq_activation_of_range(&narrowed, lo, hi);
+    }
+    return ZQ_OK;
+}
+
+zq_status zq_calibrate_widths(zq_graph *graph, const zq_images *images, const zq_box *box,
+                              const zq_activation_spec *spec, int n_widths, const int *widths,
+                              zq_activation *const *activations, zq_density *densities, zq_error *err) {
     calibration c = {.graph = graph, .images = images};
-    memset(activations, 0, (size_t)graph->n_values * sizeof *activations);
+    for (int k = 0; k < n_widths; k++)
+        memset(activations[k], 0, (size_t)graph->n_values * sizeof *activations[k]);
     if (densities != NULL)
         memset(densities, 0, (size_t)graph->n_values * sizeof *densities);
     zq_status status = calibration_new(&c, err);
@@ -179,21 +198,25 @@ zq_status zq_calibrate(zq_graph *graph, const zq_images *images, const zq_box *b
     for (int v = 0; v < graph->n_values; v++) {
         if (c.histograms[v] == NULL || c.histograms[v]->n == 0)
             continue;
-        float lo, hi;
         if (densities != NULL)
             zq_density_make(c.histograms[v], &densities[v]);
-        if (spec->method == ZQ_RANGE_MSE && zq_prior_add(graph, v, c.histograms[v], NULL) != ZQ_OK)
+        if (find_ranges(graph, v, c.histograms[v], spec, n_widths, widths, activations) != ZQ_OK)
             out_of_memory = true;
-        if (spec->method == ZQ_RANGE_MSE)
-            weigh_by_reader(graph, v, c.histograms[v]);
-        zq_histogram_range(c.histograms[v], spec, &lo, &hi);
-        activations[v] = zq_activation_of_range(spec, lo, hi);
     }
     if (out_of_memory)
         status = zq_fail_memory(err);
-    if (box != NULL && box->n_channels > 0)
-        use_box(graph, box, spec, activations);
+    for (int k = 0; k < n_widths && box != NULL && box->n_channels > 0; k++) {
+        zq_activation_spec narrowed = *spec;
+        narrowed.bits = widths[k];
+        use_box(graph, box, &narrowed, activations[k]);
+    }
 done:
     calibration_clear(&c);
     return status;
+}
+
+zq_status zq_calibrate(zq_graph *graph, const zq_images *images, const zq_box *box,
+                       const zq_activation_spec *spec, zq_activation *activations, zq_density *densities,
+                       zq_error *err) {
+    return zq_calibrate_widths(graph, images, box, spec, 1, &spec->bits, &activations, densities, err);
 }

@@ -30,10 +30,15 @@ void zq_histogram_range(const zq_histogram *histogram, const zq_activation_spec 
 
 typedef struct zq_density zq_density; /* quant/density.h */
 
-/* Ranges of all float values that are computed at run time. activations: [graph->n_values], written; used is
- * true where a range was found (a value that the engine fuses away has none). Graph input 0 gets the whole
- * box where one is given (NULL: none). densities: [graph->n_values], what was seen; NULL: not
- * wanted. */
+/* Ranges of all float values that are computed at run time, for each of n_widths widths in place of
+ * spec->bits. activations: [n_widths][graph->n_values], written; used is true where a range was found (a
+ * value that the engine fuses away has none). Graph input 0 gets the whole box where one is given (NULL:
+ * none). densities: [graph->n_values], what was seen; NULL: not wanted. */
+zq_status zq_calibrate_widths(zq_graph *graph, const zq_images *images, const zq_box *box,
+                              const zq_activation_spec *spec, int n_widths, const int *widths,
+                              zq_activation *const *activations, zq_density *densities, zq_error *err);
+
+/* The same for spec->bits alone. */
 zq_status zq_calibrate(zq_graph *graph, const zq_images *images, const zq_box *box,
                        const zq_activation_spec *spec, zq_activation *activations, zq_density *densities,
                        zq_error *err);

@@ -78,8 +78,11 @@ zq_status zq_candidate_simulate(zq_candidate *candidate, const zq_candidate_sour
 zq_status zq_candidate_build(const char *name, const zq_candidate_source *source, const int *bits,
                              zq_graph *corrected, zq_candidate *out, zq_error *err) {
     const int n = source->layers->n;
-    *out = (zq_candidate){
-        .name = name, .rounding = source->rounding, .range = source->spec.range, .corrected = corrected};
+    *out = (zq_candidate){.name = name,
+                          .rounding = source->rounding,
+                          .range = source->spec.range,
+                          .activations = source->activations,
+                          .corrected = corrected};
     out->bits = zq_memdup(bits, (size_t)n * sizeof *bits);
     out->weights = zq_alloc((size_t)n, sizeof *out->weights);
     zq_status status = out->bits == NULL || out->weights == NULL ? zq_fail_memory(err) : ZQ_OK;

@@ -21,10 +21,11 @@ typedef struct zq_damage {
 } zq_damage;
 
 typedef struct zq_candidate {
-    const char *name;            /* static: "uniform" or "pareto" */
-    int *bits;                   /* [n_layers], owned */
-    const zq_rounding *rounding; /* borrowed; NULL: weights are rounded to nearest ... */
-    zq_weight_range range;       /* ... with this range */
+    const char *name;                 /* static: "uniform" or "pareto" */
+    int *bits;                        /* [n_layers], owned */
+    const zq_rounding *rounding;      /* borrowed; NULL: weights are rounded to nearest ... */
+    zq_weight_range range;            /* ... with this range */
+    const zq_activation *activations; /* [n_values], borrowed */
     zq_graph *corrected; /* the calibration network with other biases (quant/correct.h), owned; NULL: its
                             own */
     zq_weights *weights; /* [n_layers], of the calibration network, owned; NULL: forgotten */

@@ -19,6 +19,7 @@ typedef struct zq_layer {
     bool affine;    /* a depthwise 1x1 convolution: exact with 8 bits, which it keeps */
     bool depthwise; /* an output reads one channel of the input */
     int kept;       /* the width that it has to have; 0: any */
+    int input_bits; /* of the activations that it reads, the widest; 0: not decided yet */
 } zq_layer;
 
 typedef struct zq_layers {

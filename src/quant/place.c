@@ -273,7 +273,7 @@ static zq_placement placement_of(const zq_placing *placing, int n) {
 }
 
 zq_status zq_place(zq_graph *graph, const zq_form *form, zq_activation *activations, zq_placement *nodes_out,
-                   zq_error *err) {
+                   int *scale_of_out, zq_error *err) {
     const size_t n_nodes = (size_t)graph->n_nodes, n_values = (size_t)graph->n_values;
     zq_placing placing = {.graph = graph, .form = form, .activations = activations};
     placing.feeds_weighted = zq_alloc(n_nodes, sizeof(bool));
@@ -295,6 +295,8 @@ zq_status zq_place(zq_graph *graph, const zq_form *form, zq_activation *activati
         share_with_concat(&placing, quantized);
         for (int n = 0; nodes_out != NULL && n < graph->n_nodes; n++)
             nodes_out[n] = placement_of(&placing, n);
+        if (scale_of_out != NULL)
+            memcpy(scale_of_out, placing.scale_of, n_values * sizeof *scale_of_out);
         status = apply(&placing, quantized, err);
     }
     zq_free(placing.feeds_weighted);

@@ -23,9 +23,10 @@ const char *zq_placement_text(zq_placement placement); /* a few words for people
  * Transpose ..., and with a Concat that alone reads a value), on top of calibrated ranges: activations
  * [n_values], in: ranges of all values; out: used is true only where a Q/DQ pair goes, groups of one scale
  * are made equal. Values between a convolution and its Relu/Clip, values on the float tail behind the last
- * weighted layer, and shape paths get none. nodes_out: [n_nodes], written; NULL is allowed. */
+ * weighted layer, and shape paths get none. nodes_out: [n_nodes], written; scale_of_out: [n_values], written:
+ * the value whose scale each takes, itself where it has its own or none. Both may be NULL. */
 zq_status zq_place(zq_graph *graph, const zq_form *form, zq_activation *activations, zq_placement *nodes_out,
-                   zq_error *err);
+                   int *scale_of_out, zq_error *err);
 
 /* Least weight scale of each output channel of a layer so that its int32 bias and accumulator can't overflow.
  * scale: [n_channels]. */

@@ -94,16 +94,17 @@ zq_file_cost zq_file_cost_from(const zq_layers *layers, uint64_t bytes_uniform8,
 
 /* ---- what networks cost */
 
-/* A width need not be whole here. */
-static double ideal_cost(const zq_pricing *pricing, const zq_layer *layer, double bits) {
-    return pricing->cost == ZQ_COST_BOPS ? layer->macs * bits * pricing->activation_bits
+/* Widths need not be whole here. */
+static double ideal_cost(const zq_pricing *pricing, const zq_layer *layer, double bits,
+                         double activation_bits) {
+    return pricing->cost == ZQ_COST_BOPS ? layer->macs * bits * activation_bits
                                          : ceil(count_weights(layer) * bits / 8);
 }
 
 uint64_t zq_layer_cost(const zq_pricing *pricing, const zq_layer *layer, int bits) {
     if (pricing->cost == ZQ_COST_BYTES)
         return zq_layer_bytes(layer, bits) + (zq_container_bits(bits) < 8 ? pricing->file.narrow : 0);
-    return (uint64_t)fmin(ideal_cost(pricing, layer, bits), most);
+    return (uint64_t)fmin(ideal_cost(pricing, layer, bits, layer->input_bits), most);
 }
 
 uint64_t zq_base_cost(const zq_pricing *pricing, const zq_layers *layers) {
@@ -127,7 +128,8 @@ static double uniform_cost(const zq_pricing *pricing, const zq_layers *layers, d
         return sum + sum_bytes(layers, bits) +
                (double)pricing->file.narrow * (bits < 8 ? count_narrow(layers, 4) : count_narrow(layers, 8));
     for (int i = 0; i < layers->n; i++)
-        sum += ideal_cost(pricing, &layers->items[i], bits_of(&layers->items[i], bits));
+        sum += ideal_cost(pricing, &layers->items[i], bits_of(&layers->items[i], bits),
+                          pricing->activation_bits);
     return sum;
 }
 

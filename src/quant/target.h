@@ -36,7 +36,7 @@ zq_file_cost zq_file_cost_from(const zq_layers *layers, uint64_t bytes_uniform8,
  * that is nearly the size of the file; the other two are exact. */
 typedef struct zq_pricing {
     zq_cost cost;
-    int activation_bits;
+    double activation_bits; /* that the limit reckons with; layers know their own */
     zq_file_cost file;
     uint64_t fp32_bytes; /* of the FP32 file */
 } zq_pricing;

@@ -54,7 +54,8 @@ static void put_card(FILE *f, const zq_record *record, int v) {
     fputs("</h4>", f);
     if (density->n > 0)
         draw(f, density, lo, hi);
-    fprintf(f, "<p><b>%s \xe2\x80\xa6 %s</b>", zq_markup_number(lo, a), zq_markup_number(hi, b));
+    fprintf(f, "<p><b>%s \xe2\x80\xa6 %s</b>, %d bits", zq_markup_number(lo, a), zq_markup_number(hi, b),
+            zq_activation_bits(activation));
     if (density->n > 0) {
         fprintf(f, "<br>seen %s \xe2\x80\xa6 %s", zq_markup_number(density->lo, a),
                 zq_markup_number(density->hi, b));
@@ -68,12 +69,14 @@ void zq_html_activations(FILE *f, const zq_record *record) {
     int n = 0, shown = 0;
     for (int v = 0; v < record->graph->n_values; v++)
         n += record->activations[v].used;
-    fprintf(f,
-            "<section id='activations'>\n<h2>Activations</h2>\n<p>%d values are quantized to %d bits. Each "
-            "shows what it held on the images below, exact zeros left out and heights as square roots, "
-            "so that tails are seen; the bar below is the range that its bits can say, and what lies "
-            "beyond is clipped to it.</p>\n<ul class='cards'>\n",
-            n, record->options->activation_bits);
+    fprintf(
+        f,
+        "<section id='activations'>\n<h2>Activations</h2>\n<p>%d values are quantized to %.3g bits%s. Each "
+        "shows what it held on the images below, exact zeros left out and heights as square roots, "
+        "so that tails are seen; the bar below is the range that its bits can say, and what lies "
+        "beyond is clipped to it.</p>\n<ul class='cards'>\n",
+        n, record->summary.mean_activation_bits,
+        record->grid_choice != NULL ? " in the mean over the elements of an image" : "");
     for (int v = 0; v < record->graph->n_values && shown < MOST; v++) {
         if (!record->activations[v].used)
             continue;

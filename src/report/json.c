@@ -168,11 +168,13 @@ static json_t *candidates_json(const zq_record *record) {
     for (int k = 0; k < record->n_candidates; k++) {
         const zq_candidate *candidate = &record->candidates[k];
         json_array_append_new(
-            list, json_pack("{s:s, s:s, s:s, s:b, s:I, s:o, s:b}", "widths", candidate->name, "rounding",
+            list, json_pack("{s:s, s:s, s:s, s:b, s:b, s:I, s:o, s:b}", "widths", candidate->name, "rounding",
                             candidate->rounding == NULL ? "nearest" : "error feedback", "weight_range",
-                            range_name(candidate->range), "biases_corrected", candidate->corrected, "bytes",
-                            (json_int_t)candidate->bytes, "damage", damage_json(&candidate->damage), "chosen",
-                            candidate == record->chosen));
+                            range_name(candidate->range), "biases_corrected", candidate->corrected,
+                            "activations_mixed",
+                            candidate->activations == record->allotted && record->grid_choice != NULL,
+                            "bytes", (json_int_t)candidate->bytes, "damage", damage_json(&candidate->damage),
+                            "chosen", candidate == record->chosen));
     }
     return list;
 }
@@ -217,12 +219,34 @@ static json_t *activations_json(const zq_record *record) {
         const zq_activation *activation = &record->activations[v];
         if (activation->used)
             json_array_append_new(
-                list, json_pack("{s:o, s:f, s:i, s:i, s:o}", "name", text(record->graph->values[v].name),
+                list, json_pack("{s:o, s:f, s:i, s:i, s:i, s:o}", "name", text(record->graph->values[v].name),
                                 "scale", (double)activation->scale, "zero_point",
-                                activation->zero_point - (activation->is_signed ? 128 : 0), "levels",
-                                activation->q_max + 1, "seen", density_json(&record->seen[v])));
+                                activation->zero_point - (activation->is_signed ? 128 : 0), "bits",
+                                zq_activation_bits(activation), "levels", activation->q_max + 1, "seen",
+                                density_json(&record->seen[v])));
     }
     return list;
+}
+
+static json_t *grid_json(const zq_record *record, int grid) {
+    json_t *values = json_array();
+    for (int v = 0; v < record->grids->n_values; v++)
+        if (record->grids->of_value[v] == grid)
+            json_array_append_new(values, text(record->graph->values[v].name));
+    return json_pack("{s:o, s:I, s:i, s:o}", "values", values, "elements",
+                     (json_int_t)record->grids->elements[grid], "bits",
+                     zq_grid_widths[record->grid_choice[grid]], "sensitivity",
+                     numbers(ZQ_N_GRID_WIDTHS, record->grid_damage + grid * ZQ_N_GRID_WIDTHS));
+}
+
+static json_t *mixed_json(const zq_record *record) {
+    json_t *widths = json_array(), *grids = json_array();
+    for (int k = 0; k < ZQ_N_GRID_WIDTHS; k++)
+        json_array_append_new(widths, json_integer(zq_grid_widths[k]));
+    for (int g = 0; g < record->grids->n; g++)
+        json_array_append_new(grids, grid_json(record, g));
+    return json_pack("{s:f, s:o, s:o}", "mean_bits", record->options->mixed_activations, "widths", widths,
+                     "grids", grids);
 }
 
 /* ---- the engine */
@@ -264,9 +288,9 @@ static json_t *stages_json(const zq_record *record) {
 
 static json_t *summary_json(const zq_record *record) {
     const zq_summary *summary = &record->summary;
-    return json_pack("{s:I, s:I, s:f, s:i, s:o, s:f, s:I}", "fp32_bytes", (json_int_t)summary->fp32_bytes,
+    return json_pack("{s:I, s:I, s:f, s:f, s:o, s:f, s:I}", "fp32_bytes", (json_int_t)summary->fp32_bytes,
                      "quantized_bytes", (json_int_t)summary->quantized_bytes, "mean_bits", summary->mean_bits,
-                     "activation_bits", record->options->activation_bits, "predicted",
+                     "activation_bits", summary->mean_activation_bits, "predicted",
                      record->predicted != NULL ? damage_json(record->predicted) : json_null(), "seconds",
                      summary->seconds, "peak_bytes", (json_int_t)summary->peak_bytes);
 }
@@ -284,6 +308,8 @@ char *zq_record_json(const zq_record *record) {
         json_object_set_new(json, "images", images_json(record));
     if (record->activations != NULL)
         json_object_set_new(json, "activations", activations_json(record));
+    if (record->grid_choice != NULL && record->grid_damage != NULL)
+        json_object_set_new(json, "mixed_activations", mixed_json(record));
     if (record->sensitivity != NULL) {
         json_object_set_new(json, "sensitivity_widths", widths_json(record->sensitivity));
         json_object_set_new(json, "sensitivity_method", json_string(methods[record->sensitivity->method]));

@@ -9,6 +9,7 @@
 #include "quant/compare.h"
 #include "quant/density.h"
 #include "quant/distill.h"
+#include "quant/grids.h"
 #include "quant/layers.h"
 #include "quant/rewrite.h"
 #include "quant/sensitivity.h"
@@ -33,6 +34,10 @@ typedef struct zq_record {
     const zq_images *images;
     const zq_activation *activations; /* [n_values] */
     const zq_density *seen;           /* [n_values] */
+    const zq_activation *allotted;    /* the same as the search allotted them */
+    const zq_grids *grids;            /* what may have a width of its own ... */
+    const uint8_t *grid_choice;       /* ... and which it was allotted; NULL: one for all */
+    const double *grid_damage;        /* [grids->n, ZQ_N_GRID_WIDTHS] */
     const zq_sensitivity *sensitivity;
     const zq_frontier *frontier;   /* bytes are the costs of the layers */
     int64_t n_measured, n_formula; /* runs of the network that found it, and of the paper's formula; 0: a file

@@ -7,7 +7,7 @@
 #include "quant/rules.h"
 #include "report/record.h"
 
-enum { ZQ_SAVED_VERSION = 1 };
+enum { ZQ_SAVED_VERSION = 2 };
 
 /* The object "saved" of the report, a json_t that the caller owns; NULL when out of memory. */
 struct json_t;
@@ -31,6 +31,11 @@ zq_status zq_saved_images(const zq_saved *saved, const zq_graph *graph, zq_image
 /* Sensitivities and frontier, both owned by the caller; the points have no bytes yet. */
 zq_status zq_saved_search(const zq_saved *saved, const zq_layers *layers, const zq_rules *rules,
                           zq_sensitivity *sensitivity_out, zq_frontier *frontier_out, zq_error *err);
+
+/* Which of zq_grid_widths each of n_grids grids of activations has, and what each would do to it. choice_out:
+ * [n_grids], damage_out: [n_grids, ZQ_N_GRID_WIDTHS], written. */
+zq_status zq_saved_activations(const zq_saved *saved, int n_grids, uint8_t *choice_out, double *damage_out,
+                               zq_error *err);
 
 /* The file contradicts itself: what is wrong with it, and what to do. */
 zq_status zq_saved_refuse(const zq_saved *saved, const char *what, zq_error *err);

@@ -180,6 +180,7 @@ zq_status zq_saved_options(zq_saved *saved, zq_options *o, zq_error *err) {
     ZQ_TRY(need_name(saved, from, "weights", schemes, &scheme, err));
     ZQ_TRY(need_name(saved, from, "activation_range", ranges, &range, err));
     ZQ_TRY(need_real(saved, from, "activation_bits", &activation_bits, err));
+    ZQ_TRY(need_real(saved, from, "mixed_activations", &o->mixed_activations, err));
     ZQ_TRY(need_text(saved, from, "bits", true, &o->bits, err));
     ZQ_TRY(need_text(saved, from, "input_shapes", true, &o->input_shapes, err));
     ZQ_TRY(need_real(saved, from, "weight_clip", &o->weight_clip, err));
@@ -380,4 +381,34 @@ zq_status zq_saved_search(const zq_saved *saved, const zq_layers *layers, const 
         zq_frontier_clear(frontier_out);
     }
     return status;
+}
+
+/* ---- activations */
+
+/* Its number among the widths. */
+static zq_status read_grid_width(const zq_saved *saved, const json_t *grid, uint8_t *choice_out,
+                                 zq_error *err) {
+    double bits;
+    ZQ_TRY(need_real(saved, grid, "bits", &bits, err));
+    for (uint8_t k = 0; k < ZQ_N_GRID_WIDTHS; k++)
+        if (bits == zq_grid_widths[k]) {
+            *choice_out = k;
+            return ZQ_OK;
+        }
+    return refuse_key(saved, "bits", "a width that activations may have", err);
+}
+
+zq_status zq_saved_activations(const zq_saved *saved, int n_grids, uint8_t *choice_out, double *damage_out,
+                               zq_error *err) {
+    json_t *from, *grids, *row;
+    ZQ_TRY(need_object(saved, saved->root, "mixed_activations", &from, err));
+    ZQ_TRY(need_list(saved, from, "grids", n_grids, &grids, err));
+    for (int g = 0; g < n_grids; g++) {
+        const json_t *grid = json_array_get(grids, (size_t)g);
+        ZQ_TRY(read_grid_width(saved, grid, &choice_out[g], err));
+        ZQ_TRY(need_list(saved, grid, "sensitivity", ZQ_N_GRID_WIDTHS, &row, err));
+        for (size_t k = 0; k < ZQ_N_GRID_WIDTHS; k++)
+            damage_out[(size_t)g * ZQ_N_GRID_WIDTHS + k] = json_number_value(json_array_get(row, k));
+    }
+    return ZQ_OK;
 }

@@ -21,7 +21,7 @@ static json_t *text_or_null(const char *text) {
 
 static json_t *options_json(const zq_options *options) {
     static const char *const ranges[] = {"mse", "minmax", "percentile"};
-    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:b, s:b, s:o, s:s, s:f, s:i, s:s, s:f}", "cost",
+    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:b, s:b, s:o, s:s, s:f, s:i, s:f, s:s, s:f}", "cost",
                      zq_cost_name(options->cost), "search",
                      options->search == ZQ_SEARCH_GROUPED ? "grouped" : "independent", "bits",
                      text_or_null(options->bits), "keep", strings(options->n_keep, options->keep), "exclude",
@@ -29,8 +29,9 @@ static json_t *options_json(const zq_options *options) {
                      options->keep_first_last, "estimate_bn", options->estimate_bn, "input_shapes",
                      text_or_null(options->input_shapes), "weights",
                      options->weights == ZQ_WEIGHTS_ASYMMETRIC ? "asymmetric" : "symmetric", "weight_clip",
-                     options->weight_clip, "activation_bits", options->activation_bits, "activation_range",
-                     ranges[options->activation_range], "percentile", options->percentile);
+                     options->weight_clip, "activation_bits", options->activation_bits, "mixed_activations",
+                     options->mixed_activations, "activation_range", ranges[options->activation_range],
+                     "percentile", options->percentile);
 }
 
 static json_t *ends(int64_t n, const float *x) {

@@ -10,7 +10,7 @@ refused() {
 }
 quantize='quantize tiny.onnx -o out.onnx --size w4'
 sed 's/"network":"./"network":"-/' f.json > other.json
-sed 's/"saved":{"version":1/"saved":{"version":2/' f.json > new.json
+sed 's/"saved":{"version":2/"saved":{"version":3/' f.json > new.json
 sed 's/"pixels"/"pictures"/' f.json > missing.json
 head -c 1000 f.json > half.json
 zeroq quantize tiny.onnx -o c.onnx -q --json report.json && rm c.onnx

@@ -11,8 +11,10 @@ refused --runtime openvino --size w4
 refused --runtime tensorrt --bits 4,8
 refused --runtime tensorrt --keep conv1=4
 refused --runtime tensorrt --activations 6
+refused --runtime openvino --activations mixed
 refused --runtime tensorrt --weights asymmetric
 refused --runtime tensorrt --size 1KB
 zeroq pareto tiny.onnx --json f.json -q
 refused --runtime tensorrt --from f.json
+refused --activations mixed --from f.json
 ls | grep out || echo 'no out file'

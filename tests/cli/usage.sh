@@ -16,6 +16,8 @@ try quantize tiny.onnx -o out.onnx --threads=two
 try quantize tiny.onnx -o out.onnx --seed -1
 try quantize tiny.onnx -o out.onnx --distill slow
 try quantize tiny.onnx -o out.onnx --activations 9
+try quantize tiny.onnx -o out.onnx --activations mixed:9
+try quantize tiny.onnx -o out.onnx --activations mixed:
 try quantize tiny.onnx -o out.onnx --range 101
 try quantize tiny.onnx -o out.onnx --clip 10
 try quantize tiny.onnx -o out.onnx --input-mean 1,2 --input-std 1,2,3

@@ -4,7 +4,7 @@
 
     test_networks.py ZEROQ TOOL_SIMULATE MODEL.onnx [DATA]
 
-Quantizes MODEL with 8 bits, with the size of 4 bits, and with activations of 4 bits, and checks the files: valid, loaded by ONNX Runtime, the
+Quantizes MODEL with 8 bits, with the size of 4 bits, and with activations of 4 bits and of several, and checks the files: valid, loaded by ONNX Runtime, the
 same integers there as in the simulation, run as integers, small, with the interface of the original, the same bytes
 again. Images come from the data sets in the folder DATA; without them the distilled images are taken."""
 
@@ -149,6 +149,35 @@ def check_levels(case):
     assert names and clipped.issuperset(names), f"no Clip behind {set(names) - clipped}"
 
 
+def elements(value):
+    """A free batch, the first dimension, counts as one image."""
+    dims = [d.dim_value for d in value.type.tensor_type.shape.dim]
+    return int(np.prod([dims[0] or 1, *dims[1:]]))
+
+
+def check_mixed(case):
+    """The widths that the report gives are those in the file, and in the mean over elements no more than asked for."""
+    report, model = case.report, onnx.load(case.quantized)
+    documented = set(re.findall(r"^\| `(mixed_activations[^`]*)` \|", REPORT.read_text(), re.MULTILINE))
+    found = {key for key in key_paths(report) if key.split(".")[0] == "mixed_activations"}
+    assert found == documented, f"only documented or only found: {', '.join(sorted(found ^ documented))}"
+    limits = {n.input[0]: int(onnx.numpy_helper.to_array(next(t for t in model.graph.initializer if t.name == n.input[2])))
+              for n in model.graph.node if n.op_type == "Clip"}
+    levels = sorted(limits.get(n.output[0], 255) + 1 for n in model.graph.node if n.op_type == "QuantizeLinear")
+    assert levels == sorted(a["levels"] for a in report["activations"]), "the file has other widths than the report"
+    assert all(2 ** a["bits"] == a["levels"] for a in report["activations"])
+    bits = {a["name"]: a["bits"] for a in report["activations"]}
+    for grid in report["mixed_activations"]["grids"]:
+        assert len({bits[name] for name in grid["values"]}) == 1, f"{grid['values']} have several widths"
+    inferred = onnx.shape_inference.infer_shapes(model)
+    shapes = {v.name: v for v in [*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output]}
+    counts = {name: elements(shapes[name]) for name in bits}
+    mean = sum(counts[name] * bits[name] for name in bits) / sum(counts.values())
+    assert mean <= 6 + 1e-9, f"{mean} bits in the mean"
+    assert abs(mean - report["summary"]["activation_bits"]) < 1e-6, f"{mean}, the report says {report['summary']}"
+    return f"{mean:.3f} bits, {', '.join(map(str, sorted(set(bits.values()))))}"
+
+
 def check_choice(case):
     """The chosen candidate is marked, keeps the limit, and its widths are those of the layers."""
     report = case.report
@@ -179,7 +208,7 @@ def check_report(case):
     documented = set(re.findall(r"^\| `([^`]+)` \|", REPORT.read_text(), re.MULTILINE))
     found = set(key_paths(case.report))
     assert found <= documented, f"not in docs/report.md: {', '.join(sorted(found - documented))}"
-    parts = {part: {key for key in documented if key.split(".")[0] == part} for part in ("plan", "comparison")}
+    parts = {part: {key for key in documented if key.split(".")[0] == part} for part in ("plan", "comparison", "mixed_activations")}
     missing = documented - found - set.union(*parts.values()) if case.size == "w4" else set()
     assert not missing, f"documented, but not in the report: {', '.join(sorted(missing))}"
     path = case.folder / "part.json"
@@ -246,12 +275,12 @@ def run_case(case, pixels):
     return run_checks(case.size, zip(names, checks), case)
 
 
-def run_narrow(case, pixels):
-    """Activations of 4 bits, weights of 6 on the average. -> number of failures"""
-    checks = [("quantizes", lambda case: case.quantize(case.quantized, "--activations", "4", "--json", case.report_path)),
+def run_narrow(case, pixels, activations, check_widths):
+    """Narrow activations, weights of 6 bits on the average. -> number of failures"""
+    checks = [("quantizes", lambda case: case.quantize(case.quantized, "--activations", activations, "--json", case.report_path)),
               ("valid", check_valid), ("interface", check_interface), ("loads", check_loads), ("integers", check_integers),
-              ("levels", check_levels), ("simulation", lambda case: check_simulation(case, *pixels))]
-    return run_checks("a4", checks, case)
+              ("choice", check_choice), ("levels", check_widths), ("simulation", lambda case: check_simulation(case, *pixels))]
+    return run_checks(f"a-{activations}", checks, case)
 
 
 def main():
@@ -267,7 +296,8 @@ def main():
         pixels = test_images(Case(arguments, Path(folder), "w8"), data)
         for size in SIZES:
             failures += run_case(Case(arguments, Path(folder), size), pixels)
-        failures += run_narrow(Case(arguments, Path(folder), "w6"), pixels)
+        for activations, check in (("4", check_levels), ("mixed", check_mixed)):
+            failures += run_narrow(Case(arguments, Path(folder), "w6"), pixels, activations, check)
     sys.exit(1 if failures else 0)
 
 

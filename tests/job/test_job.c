@@ -5,6 +5,7 @@
 
 #include <zeroq/zeroq.h>
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -87,6 +88,42 @@ static void test_same_bytes_again(void **state) {
     for (int k = 0; k < 3; k++)
         zq_free(bytes[k]);
     zq_job_drop(job);
+}
+
+/* ---- activations of several widths */
+
+/* In the mean over elements within what was asked for, and as much as there is to have in the tiny network.
+ */
+static void test_mixed_activations(void **state) {
+    (void)state;
+    static const double means[] = {4, 5.5, 6, 8};
+    double before = 0;
+    for (size_t k = 0; k < sizeof means / sizeof means[0]; k++) {
+        zq_options options = quick("w8");
+        options.mixed_activations = means[k];
+        zq_job *job = open_job(&options);
+        assert_int_equal(zq_job_quantize(job, OUTPUT), ZQ_OK);
+        zq_summary summary;
+        zq_job_summary(job, &summary);
+        assert_true(summary.mean_activation_bits <= means[k] + 1e-9);
+        assert_true(summary.mean_activation_bits >= floor(means[k]) - 0.5);
+        assert_true(summary.mean_activation_bits > before);
+        before = summary.mean_activation_bits;
+        char *text = zq_job_json(job);
+        assert_non_null(strstr(text, "\"mixed_activations\""));
+        assert_non_null(strstr(text, "\"activations_mixed\": false")); /* one width for all was tried */
+        free(text);
+        zq_job_drop(job);
+    }
+    assert_int_equal(unlink(OUTPUT), 0);
+    for (int wrong = 0; wrong < 3; wrong++) {
+        zq_options options = quick("w8");
+        options.mixed_activations = (const double[]){3.9, 8.1, -1}[wrong];
+        zq_job *job = zq_job_new(&options);
+        assert_int_equal(zq_job_open(job, ZQ_TINY_MODEL), ZQ_ERR_USAGE);
+        assert_non_null(strstr(zq_job_message(job), "in the mean"));
+        zq_job_drop(job);
+    }
 }
 
 /* ---- limits of the damage */
@@ -287,6 +324,9 @@ static void test_out_of_memory(void **state) {
     zq_options grouped = narrow;
     grouped.search = ZQ_SEARCH_GROUPED;
     fail_allocations(&grouped);
+    zq_options mixed = narrow;
+    mixed.mixed_activations = 6;
+    fail_allocations(&mixed);
     save_frontier();
     zq_options saved = {
         .size = "w4", .n_threads = 1, .percentile = wide.percentile, .activation_bits = 8, .from = FRONTIER};
@@ -298,6 +338,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_calls_out_of_order),
         cmocka_unit_test(test_same_bytes_again),
+        cmocka_unit_test(test_mixed_activations),
         cmocka_unit_test(test_damage_limits),
         cmocka_unit_test(test_damage_refused),
         cmocka_unit_test(test_from),

@@ -83,7 +83,8 @@ static void begin(problem *p, uint64_t seed) {
     assert_int_equal(zq_calibrate(p->standard.graph, &p->images, NULL, &spec, p->activations, NULL, NULL),
                      ZQ_OK);
     assert_int_equal(
-        zq_place(p->standard.graph, zq_form_of(ZQ_RUNTIME_ONNXRUNTIME), p->activations, NULL, NULL), ZQ_OK);
+        zq_place(p->standard.graph, zq_form_of(ZQ_RUNTIME_ONNXRUNTIME), p->activations, NULL, NULL, NULL),
+        ZQ_OK);
     p->rounder = (zq_rounder){&p->standard, p->graph, &p->layers, p->activations, &p->spec};
     for (int i = 0; i < p->layers.n; i++) {
         float w[8 * 8 * 9];

@@ -43,7 +43,8 @@ static zq_graph *build(zq_activation *activations, float low) {
     assert_true(graph->n_values <= MOST_VALUES);
     for (int v = 0; v < graph->n_values; v++) /* each of another scale */
         activations[v] = zq_activation_from_range(low * (float)v, (float)(v + 1), 8);
-    assert_int_equal(zq_place(graph, zq_form_of(ZQ_RUNTIME_ONNXRUNTIME), activations, NULL, NULL), ZQ_OK);
+    assert_int_equal(zq_place(graph, zq_form_of(ZQ_RUNTIME_ONNXRUNTIME), activations, NULL, NULL, NULL),
+                     ZQ_OK);
     return graph;
 }
 

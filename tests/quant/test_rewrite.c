@@ -15,7 +15,8 @@ static zq_status rewrite(zq_graph *graph, zq_graph **rewritten_out, zq_error *er
     for (int v = 0; v < graph->n_values; v++)
         activations[v] = zq_activation_from_range(0, 6, 8);
     assert_int_equal(zq_layers_find(graph, &layers, err), ZQ_OK);
-    assert_int_equal(zq_place(graph, zq_form_of(ZQ_RUNTIME_ONNXRUNTIME), activations, NULL, err), ZQ_OK);
+    assert_int_equal(zq_place(graph, zq_form_of(ZQ_RUNTIME_ONNXRUNTIME), activations, NULL, NULL, err),
+                     ZQ_OK);
     assert_true(layers.n <= MOST_LAYERS);
     zq_standard standard = {.n_layers = layers.n,
                             .graph = zq_graph_copy(graph),

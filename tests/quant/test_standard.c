@@ -215,7 +215,8 @@ static void settled_weights_do_less_damage(void **state) {
                                       NULL),
                          ZQ_OK);
         assert_int_equal(
-            zq_place(standard.graph, zq_form_of(ZQ_RUNTIME_ONNXRUNTIME), activations, NULL, NULL), ZQ_OK);
+            zq_place(standard.graph, zq_form_of(ZQ_RUNTIME_ONNXRUNTIME), activations, NULL, NULL, NULL),
+            ZQ_OK);
         const zq_rounder rounder = {&standard, graph, &layers, activations, &spec};
         assert_int_equal(zq_rounding_new(&rounder, &images, 2, widths, NULL, NULL, &rounding[0], NULL),
                          ZQ_OK);

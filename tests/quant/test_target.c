@@ -61,6 +61,8 @@ static void test_bops(void **state) {
     assert_int_equal(limit_of("w4", &pricing), 800 * 8 * (8 + 2 + 4 + 4));
     assert_int_equal(limit_of("25%", &pricing), 800 * 4 * 32 * 32 / 4);
     assert_int_equal(limit_of("1.5MBOPS", &pricing), 1500000);
+    layers.items[0].input_bits = 6; /* the others have none: they cost nothing */
+    assert_int_equal(zq_network_cost(&pricing, &layers, (const int[]){8, 2, 4, 4}), 800 * 6 * 8);
     layers.float_macs = 10;
     assert_int_equal(zq_base_cost(&pricing, &layers), 10 * 32 * 32);
 }

@@ -91,6 +91,22 @@ def changed(found, path, change):
     return json.dumps(other)
 
 
+def check_damaged_activations(frontier, found):
+    """What a frontier with mixed activations has in addition."""
+    for path in places({"required": ["mixed_activations"], "properties": SCHEMA["properties"]}, found):
+        if path[-1] in {"mean_bits", "widths", "values", "elements"} or "widths" in path or "values" in path:
+            continue  # not read
+        if isinstance(path[-1], str):
+            frontier.check_refused(changed(found, path, lambda at, key: at.pop(key)), {4}, f"without {path}")
+        if "sensitivity" not in path[:-1]:
+            for wrong in ({"a": 1}, [[]], 3, 9):
+                frontier.check_refused(changed(found, path, lambda at, key: at.__setitem__(key, wrong)), {4},
+                                       f"{path} = {wrong}")
+    for mean in (-1, 3, 9, 1e300):
+        frontier.check_refused(changed(found, ("saved", "options", "mixed_activations"),
+                                       lambda at, key: at.__setitem__(key, mean)), {2}, "'options'")
+
+
 def check_damaged(frontier, found):
     text = frontier.json.read_text()
     unread = [("format",), ("zeroq",), ("seed",)]
@@ -108,7 +124,7 @@ def check_damaged(frontier, found):
                     continue
                 frontier.check_refused(changed(found, path, lambda at, key: at.__setitem__(key, wrong)),
                                        {2, 4, 5}, f"{path} = {wrong}")
-    frontier.check_refused(changed(found, ("saved", "version"), lambda at, key: at.__setitem__(key, 2)), {5}, "version")
+    frontier.check_refused(changed(found, ("saved", "version"), lambda at, key: at.__setitem__(key, 1)), {5}, "version")
     frontier.check_refused(changed(found, ("saved", "network"), lambda at, key: at.__setitem__(key, "0" * 16)), {2},
                            "network")
     frontier.check_refused(changed(found, ("frontier",), lambda at, key: at[key].reverse()), {4}, "order")
@@ -125,6 +141,7 @@ def main():
         first = found["layers"][0]["name"]
         check_same_file(frontier, "--cost", "bits", "--keep", f"{first}=6", "--seed", "3", "--num-images", "8",
                         "--search", "grouped")
+        check_damaged_activations(frontier, check_same_file(frontier, "--activations", "mixed", "--num-images", "8"))
         check_same_file(frontier, "--bits", "4,8", "--exclude", first, "--input-max", "1", "--activations", "6",
                         "--range", "minmax")
     print("ok")
