@@ -181,13 +181,18 @@ static void draw(FILE *f, const zq_record *record) {
                "class='swatch chosen'></i>written, measured on held-out images</span></p>\n");
 }
 
+/* Where others have several. */
+static bool has_one_width(const zq_record *record, const zq_candidate *candidate) {
+    return record->grid_choice != NULL && !zq_record_is_mixed(record, candidate);
+}
+
 static void put_candidate(FILE *f, const zq_record *record, const zq_candidate *candidate) {
     const bool chosen = candidate == record->chosen;
     const zq_damage *damage = &candidate->damage;
     char text[ZQ_NUMBER], spread[ZQ_NUMBER];
-    fprintf(f, "<tr%s><td class='name'>%s, %s%s%s", chosen ? " class='best'" : "", candidate->name,
-            rounding_name(candidate), candidate->corrected ? ", biases corrected" : "",
-            chosen ? " (written)" : "");
+    fprintf(f, "<tr%s><td class='name'>%s, %s%s%s%s", chosen ? " class='best'" : "", candidate->name,
+            rounding_name(candidate), has_one_width(record, candidate) ? ", one width for activations" : "",
+            candidate->corrected ? ", biases corrected" : "", chosen ? " (written)" : "");
     zq_html_cell(f, damage->kl, zq_markup_number(damage->kl, text));
     fprintf(f, " \xc2\xb1 %s", zq_markup_number(damage->kl_spread, spread));
     zq_html_cell(f, damage->agreement, zq_markup_share(damage->agreement, text));

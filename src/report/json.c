@@ -171,10 +171,9 @@ static json_t *candidates_json(const zq_record *record) {
             list, json_pack("{s:s, s:s, s:s, s:b, s:b, s:I, s:o, s:b}", "widths", candidate->name, "rounding",
                             candidate->rounding == NULL ? "nearest" : "error feedback", "weight_range",
                             range_name(candidate->range), "biases_corrected", candidate->corrected,
-                            "activations_mixed",
-                            candidate->activations == record->allotted && record->grid_choice != NULL,
-                            "bytes", (json_int_t)candidate->bytes, "damage", damage_json(&candidate->damage),
-                            "chosen", candidate == record->chosen));
+                            "activations_mixed", zq_record_is_mixed(record, candidate), "bytes",
+                            (json_int_t)candidate->bytes, "damage", damage_json(&candidate->damage), "chosen",
+                            candidate == record->chosen));
     }
     return list;
 }

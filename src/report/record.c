@@ -48,3 +48,7 @@ uint64_t zq_record_point_bytes(const zq_record *record, int point) {
 uint64_t zq_record_point_cost(const zq_record *record, int point) {
     return zq_base_cost(record->pricing, record->layers) + record->frontier->points[point].bytes;
 }
+
+bool zq_record_is_mixed(const zq_record *record, const zq_candidate *candidate) {
+    return record->grid_choice != NULL && candidate->activations == record->allotted;
+}

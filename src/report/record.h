@@ -75,6 +75,9 @@ int zq_record_point_bits(const zq_record *record, int point, int layer);
 uint64_t zq_record_point_bytes(const zq_record *record, int point);
 uint64_t zq_record_point_cost(const zq_record *record, int point);
 
+/* Whether activations of the candidate have several widths. */
+bool zq_record_is_mixed(const zq_record *record, const zq_candidate *candidate);
+
 /* The record as JSON text (owned by the caller, free()); NULL when out of memory. docs/report.md describes
  * it. */
 char *zq_record_json(const zq_record *record);
