@@ -129,10 +129,19 @@ static zq_status add_chunk(const problem *p, int64_t first, int64_t n, float *ro
     return ZQ_OK;
 }
 
+static void add_rows(const problem *p, int64_t first, int64_t n, float *restrict sums) {
+    const int64_t n_channels = p->window.c_out;
+    for (int64_t r = first; r < first + n; r++)
+#pragma omp simd
+        for (int64_t c = 0; c < n_channels; c++)
+            sums[c] += p->d_y[r * n_channels + c];
+}
+
+/* sums: of the weights and, behind them, of the biases */
 static zq_status add_part(const problem *p, int64_t part, float *sums, zq_error *err) {
     const int64_t begin = p->n * part / PARTS, end = p->n * (part + 1) / PARTS;
-    const size_t n_rows = p->depthwise || p->in_place ? 0 : (size_t)(CHUNK * p->n_cells * p->of_group);
-    float *rows = zq_alloc_raw(n_rows, sizeof *rows);
+    const int64_t k = p->n_cells * p->of_group;
+    float *rows = zq_alloc_raw(p->depthwise || p->in_place ? 0 : (size_t)(CHUNK * k), sizeof *rows);
     zq_status status = rows == NULL ? zq_fail_memory(err) : ZQ_OK;
     for (int64_t first = begin; status == ZQ_OK && first < end; first += CHUNK) {
         const int64_t n = end - first < CHUNK ? end - first : CHUNK;
@@ -140,47 +149,45 @@ static zq_status add_part(const problem *p, int64_t part, float *sums, zq_error 
             add_depthwise(p, first, n, sums);
         else
             status = add_chunk(p, first, n, rows, sums, err);
+        add_rows(p, first, n, sums + p->window.c_out * k);
     }
     zq_free(rows);
     return status;
 }
 
-/* Channels first, and cells last. */
-static void arrange(const problem *p, const float *sums, float *d_w) {
-    const int64_t k = p->n_cells * p->of_group, count = p->window.c_out * k;
-#pragma omp parallel for schedule(static)
-    for (int64_t c = 0; c < p->window.c_out; c++)
-        for (int64_t i = 0; i < p->of_group; i++)
-            for (int64_t cell = 0; cell < p->n_cells; cell++) {
-                const int64_t from =
-                    p->depthwise ? cell * p->window.c_out + c : c * k + cell * p->of_group + i;
-                float sum = 0;
-                for (int64_t part = 0; part < PARTS; part++)
-                    sum += sums[part * count + from];
-                d_w[c * k + i * p->n_cells + cell] = sum;
-            }
+static float sum_parts(const float *sums, int64_t of_part, int64_t at) {
+    float sum = 0;
+    for (int64_t part = 0; part < PARTS; part++)
+        sum += sums[part * of_part + at];
+    return sum;
 }
 
-static void sum_rows(const problem *p, float *d_bias) {
-    const int64_t n_channels = p->window.c_out;
-    memset(d_bias, 0, (size_t)n_channels * sizeof *d_bias);
-    for (int64_t r = 0; r < p->n; r++)
-#pragma omp simd
-        for (int64_t c = 0; c < n_channels; c++)
-            d_bias[c] += p->d_y[r * n_channels + c];
+/* Channels first, and cells last. */
+static void arrange(const problem *p, const float *sums, float *d_w, float *d_bias) {
+    const int64_t k = p->n_cells * p->of_group, count = p->window.c_out * k,
+                  of_part = count + p->window.c_out;
+#pragma omp parallel for schedule(static)
+    for (int64_t c = 0; c < p->window.c_out; c++) {
+        for (int64_t i = 0; i < p->of_group; i++)
+            for (int64_t cell = 0; cell < p->n_cells; cell++)
+                d_w[c * k + i * p->n_cells + cell] =
+                    sum_parts(sums, of_part,
+                              p->depthwise ? cell * p->window.c_out + c : c * k + cell * p->of_group + i);
+        d_bias[c] = sum_parts(sums, of_part, count + c);
+    }
 }
 
 zq_status zq_plan_weight_gradient(const zq_plan *plan, int n_node, const float *d_y, float *d_w,
                                   float *d_bias, zq_error *err) {
     problem p = {.n = 0};
     ZQ_TRY(describe(plan, &plan->graph->nodes[n_node], d_y, &p, err));
-    const size_t count = (size_t)(p.window.c_out * p.n_cells * p.of_group);
-    float *sums = zq_alloc(count, PARTS * sizeof *sums);
+    const size_t of_part = (size_t)(p.window.c_out * (p.n_cells * p.of_group + 1));
+    float *sums = zq_alloc(of_part, PARTS * sizeof *sums);
     zq_status status = sums == NULL ? zq_fail_memory(err) : ZQ_OK;
 #pragma omp parallel for schedule(dynamic, 1)
     for (int64_t part = 0; part < PARTS; part++) {
         zq_error own = {0};
-        const zq_status done = sums == NULL ? ZQ_OK : add_part(&p, part, sums + (size_t)part * count, &own);
+        const zq_status done = sums == NULL ? ZQ_OK : add_part(&p, part, sums + (size_t)part * of_part, &own);
         if (done != ZQ_OK) {
 #pragma omp critical(zq_weight_gradient)
             {
@@ -189,10 +196,8 @@ zq_status zq_plan_weight_gradient(const zq_plan *plan, int n_node, const float *
             }
         }
     }
-    if (status == ZQ_OK) {
-        arrange(&p, sums, d_w);
-        sum_rows(&p, d_bias);
-    }
+    if (status == ZQ_OK)
+        arrange(&p, sums, d_w, d_bias);
     zq_free(sums);
     return status;
 }

@@ -97,6 +97,7 @@ static void draw_images(session *s, int step) {
     const int64_t n = s->images->shape.dims[0], width = s->images->shape.dims[3];
     const int64_t size = (int64_t)image_size(s);
     const uint64_t seed = zq_random_seed(s->options->seed, "images to learn from");
+#pragma omp parallel for schedule(static)
     for (int64_t b = 0; b < s->n_batch; b++) {
         const uint64_t at = (uint64_t)(step * s->n_batch + b);
         const int64_t image = (int64_t)(zq_random_uniform(seed, 2 * at) * (double)n);
