@@ -65,7 +65,8 @@ static zq_status need_images(zq_job *job, size_t images, size_t group, needs *n)
     if (job->options.images != NULL || job->options.recipe == ZQ_DISTILL_NOISE)
         return ZQ_OK;
     ZQ_TRY(plan_bytes(job, (zq_plan_options){.n_images = 1, .gradient = true}, &plan));
-    add(n, "distilling", images + 4 * group + plan); /* gradient, pixels and two moments */
+    add(n, "distilling", images + 4 * group + plan);             /* gradient, pixels and two moments */
+    add(n, "enlarging images", images + images / 3 + 2 * group); /* beside those of half the size */
     return ZQ_OK;
 }
 
@@ -98,7 +99,8 @@ static zq_status need_judging(zq_job *job, size_t held, size_t rounded, bool nar
     ZQ_TRY(plan_bytes(
         job, (zq_plan_options){.n_images = 2, .separate = true, .statistics = true, .varied = true}, &plan));
     add(n, "rounding once more",
-        held + rounded + weights + zq_rounding_bytes(job->graph, &job->layers, 1, true) + plan);
+        held + rounded + weights + zq_rounding_bytes(job->graph, &job->layers, 1, true) + plan +
+            2 * image_bytes(job));
     return ZQ_OK;
 }
 

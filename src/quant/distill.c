@@ -141,7 +141,7 @@ static zq_status plan_for(solver *solver, int64_t height, int64_t width, zq_erro
     return status;
 }
 
-/* Sets the size of the images; all buffers are room for the full size. */
+/* Sets the size of the images; buffers are room for the full size, but for x of small ones. */
 static void set_size(solver *solver, int64_t height, int64_t width) {
     solver->shape.dims[2] = height;
     solver->shape.dims[3] = width;
@@ -227,6 +227,14 @@ static zq_status resize(solver *solver, int64_t height, int64_t width, zq_error 
     return ZQ_OK;
 }
 
+/* A quarter of the room will do until the images are resized. */
+static zq_status make_small(solver *solver, int64_t height, int64_t width, zq_error *err) {
+    set_size(solver, height, width);
+    zq_free(solver->x);
+    solver->x = zq_alloc_raw((size_t)zq_shape_count(&solver->shape), sizeof *solver->x);
+    return solver->x == NULL ? zq_fail_memory(err) : ZQ_OK;
+}
+
 /* Large images: three of four steps at half size, which cost a quarter; then the finest octave, which only
  * full size has, is added as noise, and smaller steps keep what the large ones found. */
 static zq_status distill_fast(solver *solver, zq_error *err) {
@@ -236,7 +244,7 @@ static zq_status distill_fast(solver *solver, zq_error *err) {
                              plan_for(solver, small_height, small_width, NULL) == ZQ_OK &&
                              zq_matching_fits(&solver->matching, solver->plan, solver->micro);
     if (small_first)
-        set_size(solver, small_height, small_width);
+        ZQ_TRY(make_small(solver, small_height, small_width, err));
     start(solver);
     if (small_first) {
         ZQ_TRY(descend_fast(solver, solver->n_steps * 3 / 4, 0.1, err));

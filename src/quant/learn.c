@@ -241,34 +241,49 @@ static zq_status run_step(session *s, int step, zq_error *err) {
 
 /* ---- the whole */
 
+/* What is learned with its gradient and two moments, and weights that plans hold plain; room for one layer,
+ * and for the sums of its gradient (engine/weight_gradient.c). */
 size_t zq_learn_bytes(const zq_layers *layers) {
-    return (4 * zq_layers_weights(layers) + 3 * zq_layers_largest(layers)) * sizeof(float);
+    return (5 * zq_layers_weights(layers) + 12 * zq_layers_largest(layers)) * sizeof(float);
 }
 
-/* The student's plan first: it is the larger one, and the teacher's takes as many images. */
+/* Beside the plans: pixels, and outputs with what they should be and their gradients. */
+static size_t bytes_per_image(const session *s) {
+    size_t n = image_size(s);
+    for (int o = 0; o < s->graph->n_outputs; o++)
+        n += 3 * (size_t)(zq_shape_count(&s->graph->values[s->graph->outputs[o]].shape) /
+                          zq_graph_images(s->graph));
+    return n * sizeof(float);
+}
+
+static zq_status make_pair(session *s, zq_plan_options *options, zq_error *err) {
+    const zq_plan_room room = {.spare = zq_learn_bytes(s->rounder->layers), .per_image = bytes_per_image(s)};
+    options->gradient = true;
+    ZQ_TRY(zq_plan_fit(s->graph, options, &room, &s->student, err));
+    options->gradient = false;
+    ZQ_TRY(zq_plan_new(s->rounder->standard->graph, options, &s->teacher, err));
+    return zq_memory_left() >= room.spare + (size_t)options->n_images * room.per_image ? ZQ_OK
+                                                                                       : zq_fail_memory(err);
+}
+
+/* Both for as many images as there is room for. */
 static zq_status make_plans(session *s, zq_error *err) {
     const zq_shape *shape = &s->images->shape;
     zq_plan_options options = {.n_images = s->options->n_images,
                                .height = shape->dims[2],
                                .width = shape->dims[3],
-                               .gradient = true,
                                .keep_values = true,
                                .separate = true};
-    const zq_plan_room room = {.spare = zq_learn_bytes(s->rounder->layers),
-                               .per_image = 2 * image_size(s) * sizeof(float)};
     if (options.n_images > shape->dims[0])
         options.n_images = shape->dims[0];
-    for (;;) {
-        ZQ_TRY(zq_plan_fit(s->graph, &options, &room, &s->student, err));
-        zq_plan_options own = options;
-        own.gradient = false;
-        const zq_status status = zq_plan_new(s->rounder->standard->graph, &own, &s->teacher, err);
+    for (;; options.n_images /= 2) {
+        const zq_status status = make_pair(s, &options, err);
         s->n_batch = options.n_images;
         if (status != ZQ_ERR_MEMORY || options.n_images == 1)
             return status;
         zq_plan_drop(s->student);
-        s->student = NULL;
-        options.n_images /= 2;
+        zq_plan_drop(s->teacher);
+        s->student = s->teacher = NULL;
     }
 }
 

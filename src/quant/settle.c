@@ -140,8 +140,10 @@ static zq_status run(session *s, const zq_images *images, zq_error *err) {
                                .separate = true,
                                .statistics = true,
                                .varied = true};
+    const int64_t image = zq_shape_count(&images->shape) / images->shape.dims[0];
     const zq_plan_room room = {.copies = 2,
-                               .spare = zq_rounding_bytes(s->rounder->graph, s->rounder->layers, 1, true)};
+                               .spare = zq_rounding_bytes(s->rounder->graph, s->rounder->layers, 1, true),
+                               .per_image = (size_t)image * sizeof(float)};
     const zq_plan_visitor visitor = {.before = before, .after = after, .user = s};
     zq_plan *plan;
     ZQ_TRY(zq_plan_fit(s->rounder->standard->graph, &options, &room, &plan, err));
