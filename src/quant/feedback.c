@@ -15,6 +15,8 @@ enum {
     BLOCK = 64, /* weights whose errors are fed back one by one; behind them, a block at once ... */
     SPAN = 256, /* ... and behind these, as many: large products are the fast ones */
     TRIES = 6,  /* with ten times the damping each */
+    FEW = 16,   /* channels that one thread refines */
+    SWEEPS = 20 /* over the weights of a channel; most need less */
 };
 
 typedef struct ranked {
@@ -65,7 +67,7 @@ static void arrange(int64_t k, const float *gram, const int *order, float dampin
 zq_status zq_feedback_new(int64_t k, float *gram, double damping, zq_feedback *out, zq_error *err) {
     double trace = 0;
     bool positive = false;
-    *out = (zq_feedback){.k = k};
+    *out = (zq_feedback){.k = k, .gram = gram};
     out->factor = zq_alloc_raw((size_t)(k * k), sizeof *out->factor);
     out->order = zq_alloc_raw((size_t)k, sizeof *out->order);
     zq_status status = out->factor == NULL || out->order == NULL ? zq_fail_memory(err) : ZQ_OK;
@@ -77,7 +79,8 @@ zq_status zq_feedback_new(int64_t k, float *gram, double damping, zq_feedback *o
         mirror(k, gram);
     const double mean = trace > 0 ? trace / (double)k : 1; /* an input of zeros: any rounding is as good */
     for (int n = 0; status == ZQ_OK && !positive && n < TRIES; n++, damping *= 10) {
-        arrange(k, gram, out->order, (float)(damping * mean), out->factor);
+        out->added = (float)(damping * mean);
+        arrange(k, gram, out->order, out->added, out->factor);
         status = zq_dense_cholesky(k, out->factor, &positive, err);
     }
     if (status == ZQ_OK && !positive)
@@ -230,7 +233,7 @@ static zq_status project_rows(const zq_feedback *f, int64_t n, const float *w, c
 }
 
 void zq_feedback_fit(const zq_feedback *feedback, int64_t first, int64_t n, const float *wanted,
-                     const float *rest, const float *floor, zq_weights *weights) {
+                     const float *floor, zq_weights *weights, float *rest, double *loss) {
     const int64_t k = feedback->k;
 #pragma omp parallel for schedule(static)
     for (int64_t c = 0; c < n; c++) {
@@ -241,9 +244,133 @@ void zq_feedback_fit(const zq_feedback *feedback, int64_t first, int64_t n, cons
             square += had * had;
         }
         float *const scale = &weights->scale[first + c];
-        if (product > 0 && square > 0)
-            *scale = fmaxf((float)(*scale * product / square), floor[c]);
+        if (!(product > 0 && square > 0))
+            continue;
+        const float before = *scale;
+        *scale = fmaxf((float)(before * product / square), floor[c]);
+        const float ratio = *scale / before;
+        double sum = 0;
+        for (int64_t i = c * k; i < (c + 1) * k; i++) {
+            rest[i] = wanted[i] - ratio * (wanted[i] - rest[i]);
+            sum += (double)rest[i] * rest[i];
+        }
+        loss[c] = sum;
     }
+}
+
+/* ---- coordinate descent */
+
+/* A weight moves when another level is nearer by more than rounding errors of sums could feign. */
+static const float least_move = 0.501F;
+
+/* dst [n, k] = rest L^T: half of what the damage grows by with e. */
+static zq_status find_gradients(const zq_feedback *f, int64_t n, const float *rest, float *dst,
+                                zq_error *err) {
+    const int64_t k = f->k;
+    for (int64_t begin = 0; begin < k; begin += BLOCK) {
+        const int64_t end = begin + BLOCK < k ? begin + BLOCK : k;
+        for (int64_t c = 0; c < n; c++)
+            for (int64_t i = begin; i < end; i++) {
+                float sum = 0;
+                for (int64_t t = begin; t <= i; t++)
+                    sum += rest[c * k + t] * f->factor[i * k + t];
+                dst[c * k + i] = sum;
+            }
+        ZQ_TRY(zq_dnn_gemm_inside(false, true, n, end - begin, begin, 1, rest, k, f->factor + begin * k, k, 1,
+                                  dst + begin, k, err));
+    }
+    return ZQ_OK;
+}
+
+/* One channel, whose gradient is in the order of the weights and so is position, of each in the factor. */
+typedef struct channel {
+    int8_t *q;
+    float *rest, *gradient;
+    const int *position;
+    float scale;
+    int lo, hi;
+} channel;
+
+/* Whether weight i has gone where it does least damage, all others as they are. */
+static bool move_weight(const zq_feedback *f, const channel *c, int64_t i) {
+    const float *const row = f->gram + i * f->k;
+    const float step = c->gradient[i] / (c->scale * (row[i] + f->added));
+    if (!(fabsf(step) > least_move))
+        return false;
+    const float wanted = nearbyintf((float)c->q[i] + step);
+    const int level = wanted < (float)c->lo ? c->lo : wanted > (float)c->hi ? c->hi : (int)wanted;
+    if (level == c->q[i])
+        return false;
+    const float by = (float)(level - c->q[i]) * c->scale; /* e falls by as much */
+    const float *const factor = f->factor + c->position[i] * f->k;
+    c->q[i] = (int8_t)level;
+    for (int64_t j = 0; j < f->k; j++)
+        c->gradient[j] -= by * row[j];
+    c->gradient[i] -= by * f->added;
+    for (int64_t t = 0; t <= c->position[i]; t++)
+        c->rest[t] -= by * factor[t];
+    return true;
+}
+
+static void refine_channel(const zq_feedback *f, const channel *c) {
+    bool moved = true;
+    for (int sweep = 0; moved && sweep < SWEEPS; sweep++) {
+        moved = false;
+        for (int64_t i = 0; i < f->k; i++)
+            moved = move_weight(f, c, i) || moved;
+    }
+}
+
+/* A few channels, of weights from first on. */
+static zq_status refine_rows(const zq_feedback *f, int64_t first, int64_t n, zq_weights *weights, float *rest,
+                             double *loss, zq_error *err) {
+    const int64_t k = f->k;
+    float *found = zq_alloc_raw((size_t)((n + 1) * k), sizeof *found), *gradient = found + n * k;
+    int *position = zq_alloc_raw((size_t)k, sizeof *position);
+    zq_status status =
+        found == NULL || position == NULL ? zq_fail_memory(err) : find_gradients(f, n, rest, found, err);
+    for (int64_t t = 0; status == ZQ_OK && t < k; t++)
+        position[f->order[t]] = (int)t;
+    for (int64_t i = 0; status == ZQ_OK && i < n; i++) {
+        const int64_t at = first + i;
+        const channel c = {.q = weights->q + at * k,
+                           .rest = rest + i * k,
+                           .gradient = gradient,
+                           .position = position,
+                           .scale = weights->scale[at],
+                           .lo = weights->q_min,
+                           .hi = weights->q_max};
+        for (int64_t t = 0; t < k; t++)
+            gradient[f->order[t]] = found[i * k + t];
+        refine_channel(f, &c);
+        loss[i] = 0;
+        for (int64_t t = 0; t < k; t++)
+            loss[i] += (double)c.rest[t] * c.rest[t];
+    }
+    zq_free(found);
+    zq_free(position);
+    return status;
+}
+
+zq_status zq_feedback_refine(const zq_feedback *feedback, int64_t first, int64_t n, zq_weights *weights,
+                             float *rest, double *loss, zq_error *err) {
+    const int64_t k = feedback->k, n_parts = (n + FEW - 1) / FEW;
+    zq_status status = ZQ_OK;
+#pragma omp parallel for schedule(dynamic, 1)
+    for (int64_t i = 0; i < n_parts; i++) {
+        const int64_t at = i * FEW, n_own = n - at < FEW ? n - at : FEW;
+        zq_error own = {0};
+        const zq_status done =
+            refine_rows(feedback, first + at, n_own, weights, rest + at * k, loss + at, &own);
+        if (done != ZQ_OK) {
+#pragma omp critical(zq_feedback)
+            {
+                status = done;
+                *err = own;
+            }
+        }
+    }
+    return status;
 }
 
 /* ---- a few channels for each thread */

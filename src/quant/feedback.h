@@ -18,12 +18,14 @@
 
 typedef struct zq_feedback {
     int64_t k;
-    float *factor; /* [k, k] L in its lower triangle, rows and columns in the order below; owned */
-    int *order;    /* [k] which weight each row is: the one of the largest input last; owned */
+    float *factor;     /* [k, k] L in its lower triangle, rows and columns in the order below; owned */
+    int *order;        /* [k] which weight each row is: the one of the largest input last; owned */
+    const float *gram; /* [k, k] sum x x^T, all of it, in the order of the weights; borrowed */
+    float added;       /* to its diagonal */
 } zq_feedback;
 
-/* gram: [k, k] lower triangle of sum x x^T, used up. damping: share of the mean of the diagonal that is added
- * to the diagonal. Free with zq_feedback_clear. */
+/* gram: [k, k] lower triangle of sum x x^T; all of it is filled in, and it has to outlive feedback. damping:
+ * share of the mean of the diagonal that is added to the diagonal. Free with zq_feedback_clear. */
 zq_status zq_feedback_new(int64_t k, float *gram, double damping, zq_feedback *out, zq_error *err);
 void zq_feedback_clear(zq_feedback *feedback);
 
@@ -40,9 +42,14 @@ zq_status zq_feedback_project(const zq_feedback *feedback, int64_t n, const floa
 zq_status zq_feedback_round(const zq_feedback *feedback, int64_t first, int64_t n, const float *w,
                             const float *z, zq_weights *weights, float *rest, double *loss, zq_error *err);
 
+/* Single weights of n channels move by whole steps, wherever that lessens the damage, until none does
+ * (coordinate descent). rest, loss: as above, and still so afterwards. */
+zq_status zq_feedback_refine(const zq_feedback *feedback, int64_t first, int64_t n, zq_weights *weights,
+                             float *rest, double *loss, zq_error *err);
+
 /* Scales of n channels become those for which the weights, as they are rounded, do least damage, but none
- * less than floor [n]. wanted and rest: as above; rest is what these weights leave. */
+ * less than floor [n]. wanted, rest, loss: as above; rest and loss follow. */
 void zq_feedback_fit(const zq_feedback *feedback, int64_t first, int64_t n, const float *wanted,
-                     const float *rest, const float *floor, zq_weights *weights);
+                     const float *floor, zq_weights *weights, float *rest, double *loss);
 
 #endif

@@ -203,11 +203,14 @@ static void fitted_scales_are_the_best_ones(void **state) {
         for (int c = 0; c < CHANNELS; c++)
             floor[c] = c % 7 == 3 ? 2 * weights.scale[c] : 0;
         assert_int_equal(zq_feedback_project(&feedback, CHANNELS, w, NULL, wanted, NULL), ZQ_OK);
-        zq_feedback_fit(&feedback, 0, CHANNELS, wanted, rest, floor, &weights);
+        double followed[CHANNELS];
+        memcpy(followed, loss, sizeof followed);
+        zq_feedback_fit(&feedback, 0, CHANNELS, wanted, floor, &weights, rest, followed);
         for (int c = 0; c < CHANNELS; c++) {
             const float scale = weights.scale[c];
             const double fitted = damage(&weights, c, added_by(0.01));
             assert_true(scale >= floor[c]);
+            assert_true(fabs(followed[c] - fitted) < 1e-2 * fitted);
             if (floor[c] > 0)
                 continue;
             assert_true(fitted < loss[c] * 1.001);
@@ -217,6 +220,55 @@ static void fitted_scales_are_the_best_ones(void **state) {
             }
             weights.scale[c] = scale;
         }
+        zq_feedback_clear(&feedback);
+        zq_weights_clear(&weights);
+        zq_free(h);
+    }
+}
+
+static double sum_of(const double *x) {
+    double sum = 0;
+    for (int c = 0; c < CHANNELS; c++)
+        sum += x[c];
+    return sum;
+}
+
+/* From the nearest levels on: afterwards no single weight can move by a step and lessen the damage. */
+static void refined_weights_cannot_be_bettered_one_by_one(void **state) {
+    (void)state;
+    for (int bits = 2; bits <= 4; bits += 2) {
+        double before[CHANNELS], loss[CHANNELS];
+        zq_feedback feedback;
+        make((uint64_t)(30 + bits));
+        float *h = gram();
+        zq_weights weights = nearest(bits, bits == 2);
+        assert_int_equal(zq_feedback_new(K, h, 0.01, &feedback, NULL), ZQ_OK);
+        zq_weights_dequantize(&weights, wanted);
+        for (int i = 0; i < CHANNELS * K; i++)
+            wanted[i] = w[i] - wanted[i];
+        assert_int_equal(zq_feedback_project(&feedback, CHANNELS, wanted, NULL, rest, NULL), ZQ_OK);
+        for (int64_t c = 0; c < CHANNELS; c++)
+            before[c] = damage(&weights, c, added_by(0.01));
+        assert_int_equal(zq_feedback_refine(&feedback, 0, CHANNELS, &weights, rest, loss, NULL), ZQ_OK);
+        for (int64_t c = 0; c < CHANNELS; c++) {
+            assert_true(loss[c] < before[c]);
+            const double expected = damage(&weights, c, added_by(0.01));
+            assert_true(fabs(loss[c] - expected) < 1e-2 * expected);
+        }
+        assert_true(sum_of(loss) < 0.5 * sum_of(before));
+        for (int64_t i = 0; i < 60; i++) {
+            const int64_t c = i % 3 * 70, at = c * K + 11 * i % K;
+            const int8_t q = weights.q[at];
+            const double damaged = damage(&weights, c, added_by(0.01));
+            for (int step = -1; step <= 1; step += 2) {
+                if (q + step < weights.q_min || q + step > weights.q_max)
+                    continue;
+                weights.q[at] = (int8_t)(q + step);
+                assert_true(damage(&weights, c, added_by(0.01)) > damaged * 0.9999);
+            }
+            weights.q[at] = q;
+        }
+        print_message("%d bits: %g, refined %g\n", bits, sum_of(before), sum_of(loss));
         zq_feedback_clear(&feedback);
         zq_weights_clear(&weights);
         zq_free(h);
@@ -241,6 +293,7 @@ int main(void) {
         cmocka_unit_test(what_the_inputs_do_not_say_is_damped),
         cmocka_unit_test(what_inputs_are_off_by_is_made_up_for),
         cmocka_unit_test(fitted_scales_are_the_best_ones),
+        cmocka_unit_test(refined_weights_cannot_be_bettered_one_by_one),
         cmocka_unit_test(overflowing_moments_are_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
