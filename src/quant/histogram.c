@@ -155,31 +155,33 @@ void zq_histogram_add(zq_histogram *histogram, size_t n, const float *x) {
 
 /* Integral from 0 to x of (t - nearest level)^2 dt, in units where levels are the integers lo..hi: a full
  * cell gives 1/12, the rest of the last one a cube. Beyond the last level the same cube is the clipping
- * error. */
-static inline double error_integral(double x, double lo, double hi) {
+ * error, which counts `clipped` times. */
+static inline double error_integral(double x, double lo, double hi, double clipped) {
     double level = nearbyint(x);
     level = level > lo ? level : lo;
     level = level < hi ? level : hi;
-    const double rest = x - level;
-    return level / 12 + rest * rest * rest / 3;
+    const double rest = x - level, far = fabs(rest) - 0.5;
+    const double cube = rest * rest * rest / 3;
+    return level / 12 + (far > 0 ? clipped * cube + copysign((1 - clipped) / 24, rest) : cube);
 }
 
 /* Squared error of quantizing what the histogram holds, with elements spread evenly within a bin (only up to
  * the extremes in the outermost ones) and exact zeros free of error. */
-static double squared_error(const zq_histogram *h, int first, int last, const zq_activation *a) {
+static double squared_error(const zq_histogram *h, int first, int last, const zq_activation *a,
+                            double clipped) {
     const double lo = -a->zero_point, hi = a->q_max - a->zero_point;
     const double per_scale = 1 / (double)a->scale;
     double left = fmax((first - ZERO) * h->width, h->lo) * per_scale;
-    double integral = error_integral(left, lo, hi), sum = 0;
+    double integral = error_integral(left, lo, hi, clipped), sum = 0;
     for (int i = first; i <= last; i++) {
         const double right = fmin((i + 1 - ZERO) * h->width, h->hi) * per_scale;
-        const double next = error_integral(right, lo, hi);
+        const double next = error_integral(right, lo, hi, clipped);
         if (h->count[i] > 0) {
             const double level = fmin(fmax(nearbyint(left), lo), hi);
             const bool point =
                 !(right - left > 1e-9 * fabs(right)); /* all at the extreme, such as Clip's bound */
-            sum +=
-                h->count[i] * (point ? (left - level) * (left - level) : (next - integral) / (right - left));
+            const double off = left - level, at_point = off * off * (fabs(off) > 0.5 ? clipped : 1);
+            sum += h->count[i] * (point ? at_point : (next - integral) / (right - left));
         }
         left = right;
         integral = next;
@@ -192,12 +194,13 @@ typedef struct clip {
     const zq_histogram *histogram;
     int first, last; /* bins that hold anything */
     const zq_activation_spec *spec;
+    double clipped;       /* how often a clipped element's error counts */
     double lo, hi, error; /* the best so far */
 } clip;
 
 static void try_clip(clip *c, double lo, double hi) {
     const zq_activation a = zq_activation_of_range(c->spec, (float)lo, (float)hi);
-    const double error = squared_error(c->histogram, c->first, c->last, &a);
+    const double error = squared_error(c->histogram, c->first, c->last, &a, c->clipped);
     if (error < c->error) {
         c->lo = lo;
         c->hi = hi;
@@ -205,9 +208,20 @@ static void try_clip(clip *c, double lo, double hi) {
     }
 }
 
+/* What few places of an image are about, such as the objects that a detector finds, drowns in a sum over all
+ * of them, and it is the large values that are clipped. Below 7 bits there are no levels to spare for it. */
+static double clipped_of(const zq_activation_spec *spec) {
+    return spec->places && spec->bits > 6 ? ldexp(1, 3 * (spec->bits - 6)) : 1;
+}
+
 static void range_mse(const zq_histogram *h, const zq_activation_spec *spec, float *lo, float *hi) {
     const double low = *lo, high = *hi;
-    clip c = {.histogram = h, .first = 0, .last = BINS - 1, .spec = spec, .error = INFINITY};
+    clip c = {.histogram = h,
+              .first = 0,
+              .last = BINS - 1,
+              .spec = spec,
+              .clipped = clipped_of(spec),
+              .error = INFINITY};
     while (c.first < c.last && h->count[c.first] == 0)
         c.first++;
     while (c.last > c.first && h->count[c.last] == 0)

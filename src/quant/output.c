@@ -86,6 +86,11 @@ static layout layout_of(const zq_graph *graph, int output) {
     return l;
 }
 
+bool zq_output_has_places(const zq_graph *graph, int output) {
+    const layout l = layout_of(graph, output);
+    return graph->values[graph->outputs[output]].constant == NULL && l.outer * l.inner > 1;
+}
+
 static double log_sum_exp(const float *z, int64_t n, int64_t stride) {
     double max = -INFINITY, sum = 0;
     for (int64_t i = 0; i < n; i++)

@@ -30,6 +30,7 @@ typedef struct zq_activation_spec {
     double percentile; /* for ZQ_RANGE_PERCENTILE, such as 99.99 */
     int bits;          /* 2..8 */
     bool symmetric;    /* signed, with zero point 0 in the file; 8 bits, -127..127 being the range */
+    bool places;       /* the network says something of each place of an image: clipping counts more */
 } zq_activation_spec;
 
 zq_activation zq_activation_of_range(const zq_activation_spec *spec, float lo, float hi);

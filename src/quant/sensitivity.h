@@ -19,6 +19,10 @@ typedef enum zq_output_rule {
 zq_output_rule zq_output_rule_of(const zq_graph *graph, int output);
 const char *zq_output_rule_name(zq_output_rule rule);
 
+/* Whether an output is about many places of an image, such as cells or anchors, rather than about all of it.
+ */
+bool zq_output_has_places(const zq_graph *graph, int output);
+
 /* Distance for each image, averaged over outputs. reference, other: [n_outputs] plain outputs of n_images
  * images; distance: [n_images], written. agreement (NULL is allowed): [n_images], 1 where the top-1 agrees
  * (first output). */

@@ -81,8 +81,8 @@ static void test_minmax(void **state) {
     zq_graph *g = build(true, 0);
     zq_activation found[16];
     zq_error err;
-    if (zq_calibrate(g, &images, NULL, &(zq_activation_spec){ZQ_RANGE_MINMAX, 0, 8, false}, found, NULL,
-                     &err) != ZQ_OK)
+    if (zq_calibrate(g, &images, NULL, &(zq_activation_spec){ZQ_RANGE_MINMAX, 0, 8, false, false}, found,
+                     NULL, &err) != ZQ_OK)
         fail_msg("%s", err.text);
     int n_used = 0;
     for (int v = 0; v < g->n_values; v++) {
@@ -112,9 +112,9 @@ static void test_box(void **state) {
     zq_activation found[16];
     float lo[] = {-1, -3, -2}, hi[] = {2, 1, 5};
     const zq_box box = {.n_channels = 3, .lo = lo, .hi = hi};
-    assert_int_equal(
-        zq_calibrate(g, &images, &box, &(zq_activation_spec){ZQ_RANGE_MSE, 0, 8, false}, found, NULL, NULL),
-        ZQ_OK);
+    assert_int_equal(zq_calibrate(g, &images, &box, &(zq_activation_spec){ZQ_RANGE_MSE, 0, 8, false, false},
+                                  found, NULL, NULL),
+                     ZQ_OK);
     const zq_activation expected = zq_activation_from_range(-3, 5, 8);
     assert_true(found[g->inputs[0]].used);
     assert_true(found[g->inputs[0]].scale == expected.scale);
@@ -129,15 +129,16 @@ static void test_fixed_batch(void **state) {
     const zq_images images = make_images(data);
     zq_activation free_batch[16], fixed[16];
     zq_graph *g = build(true, 0);
-    assert_int_equal(zq_calibrate(g, &images, NULL, &(zq_activation_spec){ZQ_RANGE_MINMAX, 0, 4, false},
-                                  free_batch, NULL, NULL),
+    assert_int_equal(zq_calibrate(g, &images, NULL,
+                                  &(zq_activation_spec){ZQ_RANGE_MINMAX, 0, 4, false, false}, free_batch,
+                                  NULL, NULL),
                      ZQ_OK);
     zq_graph_drop(g);
     for (int64_t batch = 1; batch <= 8; batch += 3) { /* 1, 4 and 7 of 6 images */
         g = build(false, batch);
         zq_error err;
-        if (zq_calibrate(g, &images, NULL, &(zq_activation_spec){ZQ_RANGE_MINMAX, 0, 4, false}, fixed, NULL,
-                         &err) != ZQ_OK)
+        if (zq_calibrate(g, &images, NULL, &(zq_activation_spec){ZQ_RANGE_MINMAX, 0, 4, false, false}, fixed,
+                         NULL, &err) != ZQ_OK)
             fail_msg("batch %d: %s", (int)batch, err.text);
         for (int v = 0; v < g->n_values; v++) {
             assert_int_equal(fixed[v].used, free_batch[v].used);
@@ -158,13 +159,13 @@ static void test_threads(void **state) {
     for (int method = ZQ_RANGE_MSE; method <= ZQ_RANGE_PERCENTILE; method++) {
         omp_set_num_threads(1);
         assert_int_equal(zq_calibrate(g, &images, NULL,
-                                      &(zq_activation_spec){(zq_range_method)method, 99, 8, false}, one, NULL,
-                                      NULL),
+                                      &(zq_activation_spec){(zq_range_method)method, 99, 8, false, false},
+                                      one, NULL, NULL),
                          ZQ_OK);
         omp_set_num_threads(3);
         assert_int_equal(zq_calibrate(g, &images, NULL,
-                                      &(zq_activation_spec){(zq_range_method)method, 99, 8, false}, three,
-                                      NULL, NULL),
+                                      &(zq_activation_spec){(zq_range_method)method, 99, 8, false, false},
+                                      three, NULL, NULL),
                          ZQ_OK);
         for (int v = 0; v < g->n_values; v++)
             assert_true(one[v].scale == three[v].scale && one[v].zero_point == three[v].zero_point);
@@ -181,12 +182,12 @@ static void test_refused(void **state) {
     zq_activation found[16];
     zq_error err = {0};
     images.shape.dims[1] = 2;
-    assert_true(zq_calibrate(g, &images, NULL, &(zq_activation_spec){ZQ_RANGE_MSE, 0, 8, false}, found, NULL,
-                             &err) != ZQ_OK);
+    assert_true(zq_calibrate(g, &images, NULL, &(zq_activation_spec){ZQ_RANGE_MSE, 0, 8, false, false}, found,
+                             NULL, &err) != ZQ_OK);
     assert_true(strlen(err.text) > 0);
     images.shape = (zq_shape){0};
-    assert_true(zq_calibrate(g, &images, NULL, &(zq_activation_spec){ZQ_RANGE_MSE, 0, 8, false}, found, NULL,
-                             &err) != ZQ_OK);
+    assert_true(zq_calibrate(g, &images, NULL, &(zq_activation_spec){ZQ_RANGE_MSE, 0, 8, false, false}, found,
+                             NULL, &err) != ZQ_OK);
     zq_graph_drop(g);
 }
 
@@ -200,9 +201,9 @@ static void test_overflow(void **state) {
     zq_real *w = g->values[zq_graph_find_value(g, "w")].constant->data;
     for (int i = 0; i < 27; i++) /* one of four channels */
         w[i] = 3e38F;
-    assert_int_equal(
-        zq_calibrate(g, &images, NULL, &(zq_activation_spec){ZQ_RANGE_MSE, 0, 8, false}, found, NULL, &err),
-        ZQ_ERR_FORMAT);
+    assert_int_equal(zq_calibrate(g, &images, NULL, &(zq_activation_spec){ZQ_RANGE_MSE, 0, 8, false, false},
+                                  found, NULL, &err),
+                     ZQ_ERR_FORMAT);
     assert_non_null(strstr(err.text, "becomes infinite or NaN"));
     zq_graph_drop(g);
 }
@@ -217,7 +218,7 @@ static void test_out_of_memory(void **state) {
     for (;; k++) {
         zq_alloc_fail_at(k);
         const zq_status status = zq_calibrate(
-            g, &images, NULL, &(zq_activation_spec){ZQ_RANGE_MSE, 0, 8, false}, found, NULL, NULL);
+            g, &images, NULL, &(zq_activation_spec){ZQ_RANGE_MSE, 0, 8, false, false}, found, NULL, NULL);
         zq_alloc_fail_at(0);
         if (status == ZQ_OK)
             break;

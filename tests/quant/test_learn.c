@@ -79,7 +79,7 @@ static void begin(problem *p, uint64_t seed) {
     assert_int_equal(p->layers.n, 3);
     assert_int_equal(zq_standard_new(p->graph, &p->layers, &p->images, &p->standard, NULL), ZQ_OK);
     p->activations = zq_alloc((size_t)p->standard.graph->n_values, sizeof *p->activations);
-    const zq_activation_spec spec = {ZQ_RANGE_MSE, 0, 8, false};
+    const zq_activation_spec spec = {ZQ_RANGE_MSE, 0, 8, false, false};
     assert_int_equal(zq_calibrate(p->standard.graph, &p->images, NULL, &spec, p->activations, NULL, NULL),
                      ZQ_OK);
     assert_int_equal(

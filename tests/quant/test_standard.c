@@ -211,8 +211,8 @@ static void settled_weights_do_less_damage(void **state) {
         const size_t n_values = (size_t)standard.graph->n_values;
         zq_activation *activations = zq_alloc(n_values, sizeof *activations);
         assert_int_equal(zq_calibrate(standard.graph, &images, NULL,
-                                      &(zq_activation_spec){ZQ_RANGE_MSE, 0, 4, false}, activations, NULL,
-                                      NULL),
+                                      &(zq_activation_spec){ZQ_RANGE_MSE, 0, 4, false, false}, activations,
+                                      NULL, NULL),
                          ZQ_OK);
         assert_int_equal(
             zq_place(standard.graph, zq_form_of(ZQ_RUNTIME_ONNXRUNTIME), activations, NULL, NULL, NULL),
