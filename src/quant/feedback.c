@@ -15,7 +15,7 @@ enum {
     BLOCK = 64, /* weights whose errors are fed back one by one; behind them, a block at once ... */
     SPAN = 256, /* ... and behind these, as many: large products are the fast ones */
     TRIES = 6,  /* with ten times the damping each */
-    FEW = 16,   /* channels that one thread refines */
+    REFITS = 2, /* of a scale, between moves of its weights */
     SWEEPS = 20 /* over the weights of a channel; most need less */
 };
 
@@ -233,7 +233,7 @@ static zq_status project_rows(const zq_feedback *f, int64_t n, const float *w, c
 }
 
 void zq_feedback_fit(const zq_feedback *feedback, int64_t first, int64_t n, const float *wanted,
-                     const float *floor, zq_weights *weights, float *rest, double *loss) {
+                     const float *rest, const float *floor, zq_weights *weights) {
     const int64_t k = feedback->k;
 #pragma omp parallel for schedule(static)
     for (int64_t c = 0; c < n; c++) {
@@ -244,17 +244,8 @@ void zq_feedback_fit(const zq_feedback *feedback, int64_t first, int64_t n, cons
             square += had * had;
         }
         float *const scale = &weights->scale[first + c];
-        if (!(product > 0 && square > 0))
-            continue;
-        const float before = *scale;
-        *scale = fmaxf((float)(before * product / square), floor[c]);
-        const float ratio = *scale / before;
-        double sum = 0;
-        for (int64_t i = c * k; i < (c + 1) * k; i++) {
-            rest[i] = wanted[i] - ratio * (wanted[i] - rest[i]);
-            sum += (double)rest[i] * rest[i];
-        }
-        loss[c] = sum;
+        if (product > 0 && square > 0)
+            *scale = fmaxf((float)(*scale * product / square), floor[c]);
     }
 }
 
@@ -263,32 +254,31 @@ void zq_feedback_fit(const zq_feedback *feedback, int64_t first, int64_t n, cons
 /* A weight moves when another level is nearer by more than rounding errors of sums could feign. */
 static const float least_move = 0.501F;
 
-/* dst [n, k] = rest L^T: half of what the damage grows by with e. */
-static zq_status find_gradients(const zq_feedback *f, int64_t n, const float *rest, float *dst,
-                                zq_error *err) {
+/* dst [n, k] = rows L^T, in the factor's order. */
+static zq_status times_factor(const zq_feedback *f, int64_t n, const float *rows, float *dst, zq_error *err) {
     const int64_t k = f->k;
     for (int64_t begin = 0; begin < k; begin += BLOCK) {
         const int64_t end = begin + BLOCK < k ? begin + BLOCK : k;
         for (int64_t c = 0; c < n; c++)
             for (int64_t i = begin; i < end; i++) {
                 float sum = 0;
+#pragma omp simd reduction(+ : sum)
                 for (int64_t t = begin; t <= i; t++)
-                    sum += rest[c * k + t] * f->factor[i * k + t];
+                    sum += rows[c * k + t] * f->factor[i * k + t];
                 dst[c * k + i] = sum;
             }
-        ZQ_TRY(zq_dnn_gemm_inside(false, true, n, end - begin, begin, 1, rest, k, f->factor + begin * k, k, 1,
+        ZQ_TRY(zq_dnn_gemm_inside(false, true, n, end - begin, begin, 1, rows, k, f->factor + begin * k, k, 1,
                                   dst + begin, k, err));
     }
     return ZQ_OK;
 }
 
-/* One channel, whose gradient is in the order of the weights and so is position, of each in the factor. */
+/* One channel in the order of its weights, with M = w H + R and w^ H what should be and what is. */
 typedef struct channel {
     int8_t *q;
-    float *rest, *gradient;
-    const int *position;
-    float scale;
-    int lo, hi;
+    float *wanted, *gradient; /* [k] M, and M - w^ H: half of what the damage falls by as w^ grows */
+    float scale, floor;
+    int zero_point, lo, hi;
 } channel;
 
 /* Whether weight i has gone where it does least damage, all others as they are. */
@@ -297,22 +287,19 @@ static bool move_weight(const zq_feedback *f, const channel *c, int64_t i) {
     const float step = c->gradient[i] / (c->scale * (row[i] + f->added));
     if (!(fabsf(step) > least_move))
         return false;
-    const float wanted = nearbyintf((float)c->q[i] + step);
-    const int level = wanted < (float)c->lo ? c->lo : wanted > (float)c->hi ? c->hi : (int)wanted;
-    if (level == c->q[i])
+    const float level = nearbyintf((float)c->q[i] + step);
+    const int q = level < (float)c->lo ? c->lo : level > (float)c->hi ? c->hi : (int)level;
+    if (q == c->q[i])
         return false;
-    const float by = (float)(level - c->q[i]) * c->scale; /* e falls by as much */
-    const float *const factor = f->factor + c->position[i] * f->k;
-    c->q[i] = (int8_t)level;
+    const float by = (float)(q - c->q[i]) * c->scale;
+    c->q[i] = (int8_t)q;
     for (int64_t j = 0; j < f->k; j++)
         c->gradient[j] -= by * row[j];
     c->gradient[i] -= by * f->added;
-    for (int64_t t = 0; t <= c->position[i]; t++)
-        c->rest[t] -= by * factor[t];
     return true;
 }
 
-static void refine_channel(const zq_feedback *f, const channel *c) {
+static void move_weights(const zq_feedback *f, const channel *c) {
     bool moved = true;
     for (int sweep = 0; moved && sweep < SWEEPS; sweep++) {
         moved = false;
@@ -321,47 +308,65 @@ static void refine_channel(const zq_feedback *f, const channel *c) {
     }
 }
 
-/* A few channels, of weights from first on. */
-static zq_status refine_rows(const zq_feedback *f, int64_t first, int64_t n, zq_weights *weights, float *rest,
-                             double *loss, zq_error *err) {
+/* The scale at which the levels do least damage: w^ M / w^ H w^. */
+static void fit_scale(const zq_feedback *f, channel *c) {
+    double product = 0, square = 0;
+    for (int64_t i = 0; i < f->k; i++) {
+        const double level = c->q[i] - c->zero_point;
+        product += level * c->wanted[i];
+        square += level * ((double)c->wanted[i] - c->gradient[i]);
+    }
+    if (!(product > 0 && square > 0))
+        return;
+    const float before = c->scale;
+    c->scale = fmaxf((float)(before * product / square), c->floor);
+    for (int64_t i = 0; i < f->k; i++)
+        c->gradient[i] = c->wanted[i] - c->scale / before * (c->wanted[i] - c->gradient[i]);
+}
+
+/* A few channels, of weights from first on; wanted, rest and floor begin there. */
+static zq_status refine_rows(const zq_feedback *f, int64_t first, int64_t n, const float *wanted,
+                             const float *rest, const float *floor, zq_weights *weights, zq_error *err) {
     const int64_t k = f->k;
-    float *found = zq_alloc_raw((size_t)((n + 1) * k), sizeof *found), *gradient = found + n * k;
-    int *position = zq_alloc_raw((size_t)k, sizeof *position);
-    zq_status status =
-        found == NULL || position == NULL ? zq_fail_memory(err) : find_gradients(f, n, rest, found, err);
-    for (int64_t t = 0; status == ZQ_OK && t < k; t++)
-        position[f->order[t]] = (int)t;
+    float *found = zq_alloc_raw((size_t)((2 * n + 2) * k), sizeof *found), *own = found + 2 * n * k;
+    zq_status status = found == NULL ? zq_fail_memory(err) : times_factor(f, n, wanted, found, err);
+    if (status == ZQ_OK)
+        status = times_factor(f, n, rest, found + n * k, err);
     for (int64_t i = 0; status == ZQ_OK && i < n; i++) {
         const int64_t at = first + i;
-        const channel c = {.q = weights->q + at * k,
-                           .rest = rest + i * k,
-                           .gradient = gradient,
-                           .position = position,
-                           .scale = weights->scale[at],
-                           .lo = weights->q_min,
-                           .hi = weights->q_max};
-        for (int64_t t = 0; t < k; t++)
-            gradient[f->order[t]] = found[i * k + t];
-        refine_channel(f, &c);
-        loss[i] = 0;
-        for (int64_t t = 0; t < k; t++)
-            loss[i] += (double)c.rest[t] * c.rest[t];
+        channel c = {.q = weights->q + at * k,
+                     .wanted = own,
+                     .gradient = own + k,
+                     .scale = weights->scale[at],
+                     .floor = floor[i],
+                     .zero_point = weights->zero_point[at],
+                     .lo = weights->q_min,
+                     .hi = weights->q_max};
+        for (int64_t t = 0; t < k; t++) {
+            c.wanted[f->order[t]] = found[i * k + t];
+            c.gradient[f->order[t]] = found[(n + i) * k + t];
+        }
+        move_weights(f, &c);
+        for (int fit = 0; fit < REFITS; fit++) {
+            fit_scale(f, &c);
+            move_weights(f, &c);
+        }
+        weights->scale[at] = c.scale;
     }
     zq_free(found);
-    zq_free(position);
     return status;
 }
 
-zq_status zq_feedback_refine(const zq_feedback *feedback, int64_t first, int64_t n, zq_weights *weights,
-                             float *rest, double *loss, zq_error *err) {
-    const int64_t k = feedback->k, n_parts = (n + FEW - 1) / FEW;
+zq_status zq_feedback_refine(const zq_feedback *feedback, int64_t first, int64_t n, const float *wanted,
+                             const float *rest, const float *floor, zq_weights *weights, zq_error *err) {
+    const int64_t k = feedback->k, n_parts = (n + ROWS - 1) / ROWS;
     zq_status status = ZQ_OK;
 #pragma omp parallel for schedule(dynamic, 1)
     for (int64_t i = 0; i < n_parts; i++) {
-        const int64_t at = i * FEW, n_own = n - at < FEW ? n - at : FEW;
+        const int64_t at = i * n / n_parts, n_own = (i + 1) * n / n_parts - at;
         zq_error own = {0};
-        const zq_status done =
-            refine_rows(feedback, first + at, n_own, weights, rest + at * k, loss + at, &own);
+        const zq_status done = refine_rows(feedback, first + at, n_own, wanted + at * k, rest + at * k,
+                                           floor + at, weights, &own);
         if (done != ZQ_OK) {
 #pragma omp critical(zq_feedback)
             {

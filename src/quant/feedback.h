@@ -42,14 +42,15 @@ zq_status zq_feedback_project(const zq_feedback *feedback, int64_t n, const floa
 zq_status zq_feedback_round(const zq_feedback *feedback, int64_t first, int64_t n, const float *w,
                             const float *z, zq_weights *weights, float *rest, double *loss, zq_error *err);
 
-/* Single weights of n channels move by whole steps, wherever that lessens the damage, until none does
- * (coordinate descent). rest, loss: as above, and still so afterwards. */
-zq_status zq_feedback_refine(const zq_feedback *feedback, int64_t first, int64_t n, zq_weights *weights,
-                             float *rest, double *loss, zq_error *err);
-
 /* Scales of n channels become those for which the weights, as they are rounded, do least damage, but none
- * less than floor [n]. wanted, rest, loss: as above; rest and loss follow. */
+ * less than floor [n]. wanted and rest: as above; rest is what these weights leave. */
 void zq_feedback_fit(const zq_feedback *feedback, int64_t first, int64_t n, const float *wanted,
-                     const float *floor, zq_weights *weights, float *rest, double *loss);
+                     const float *rest, const float *floor, zq_weights *weights);
+
+/* Single weights of n channels move by whole steps, wherever that lessens the damage, until none does
+ * (coordinate descent), scales being fitted twice in between. wanted, rest, floor: as above; rest is of the
+ * weights as they come. */
+zq_status zq_feedback_refine(const zq_feedback *feedback, int64_t first, int64_t n, const float *wanted,
+                             const float *rest, const float *floor, zq_weights *weights, zq_error *err);
 
 #endif

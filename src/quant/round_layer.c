@@ -13,10 +13,6 @@ static const double damping = 0.03;
  * much. */
 static const double made_up_for = 0.7;
 
-/* How often scales are fitted to the weights as they are rounded, and these rounded anew: at first, and of
- * the chosen widths, which are rounded once more, and then refined. */
-enum { FIRST_FITS = 1, FITS = 3, REFINEMENTS = 2 };
-
 /* The layer at hand. */
 typedef struct rounding {
     const zq_moments *moments;
@@ -84,8 +80,8 @@ static zq_status round_group(const rounding *r, int64_t g, void *user, zq_error 
 static zq_status refine_group(const rounding *r, int64_t g, void *user, zq_error *err) {
     attempt *a = user;
     const int64_t k = r->moments->k, n = a->weights.n_channels / r->moments->groups, first = g * n;
-    return zq_feedback_refine(&r->feedback[g], first, n, &a->weights, a->rest + first * k, a->loss + first,
-                              err);
+    return zq_feedback_refine(&r->feedback[g], first, n, r->wanted + first * k, a->rest + first * k,
+                              r->floor + first, &a->weights, err);
 }
 
 /* user: what the scales are fitted to */
@@ -93,8 +89,8 @@ static zq_status fit_group(const rounding *r, int64_t g, void *user, zq_error *e
     attempt *a = user;
     const int64_t k = r->moments->k, n = a->weights.n_channels / r->moments->groups, first = g * n;
     (void)err;
-    zq_feedback_fit(&r->feedback[g], first, n, r->wanted + first * k, r->floor + first, &a->weights,
-                    a->rest + first * k, a->loss + first);
+    zq_feedback_fit(&r->feedback[g], first, n, r->wanted + first * k, a->rest + first * k, r->floor + first,
+                    &a->weights);
     return ZQ_OK;
 }
 
@@ -124,16 +120,6 @@ static zq_status try_range(const rounding *r, const zq_weight_spec *spec, zq_wei
     return for_groups(r, round_group, out, err);
 }
 
-/* Single weights and scales in turn. */
-static zq_status refine(const rounding *r, attempt *best, zq_error *err) {
-    ZQ_TRY(for_groups(r, refine_group, best, err));
-    for (int i = 0; i < REFINEMENTS; i++) {
-        ZQ_TRY(for_groups(r, fit_group, best, err));
-        ZQ_TRY(for_groups(r, refine_group, best, err));
-    }
-    return ZQ_OK;
-}
-
 static zq_status try_fit(const rounding *r, attempt *tried, attempt *best, zq_error *err) {
     ZQ_TRY(zq_weights_copy(&best->weights, &tried->weights, err));
     memcpy(tried->rest, best->rest,
@@ -145,7 +131,8 @@ static zq_status try_fit(const rounding *r, attempt *tried, attempt *best, zq_er
 }
 
 /* With error feedback, least squares and the whole range are tried, and from the better one fitted scales.
- * What the second rounding gets beyond that would change the sensitivities by next to nothing. */
+ * The chosen widths, which are rounded once more, are refined then; sensitivities would change by next to
+ * nothing. */
 static zq_status search_scales(const rounding *r, const zq_weight_spec *spec, int64_t n, int64_t k,
                                attempt *tried, attempt *best, zq_error *err) {
     ZQ_TRY(try_range(r, spec, spec->range, n, k, best, err));
@@ -154,12 +141,8 @@ static zq_status search_scales(const rounding *r, const zq_weight_spec *spec, in
         keep_better(tried, best);
         zq_weights_clear(&tried->weights);
     }
-    const int n_fits = r->moments->residual == NULL ? FIRST_FITS : FITS;
-    for (int i = 0; i < n_fits; i++) {
-        ZQ_TRY(try_fit(r, tried, best, err));
-        zq_weights_clear(&tried->weights);
-    }
-    return r->moments->residual == NULL ? ZQ_OK : refine(r, best, err);
+    ZQ_TRY(try_fit(r, tried, best, err));
+    return r->moments->residual == NULL ? ZQ_OK : for_groups(r, refine_group, best, err);
 }
 
 static double sum_of(int64_t n, const double *x) {

@@ -203,14 +203,11 @@ static void fitted_scales_are_the_best_ones(void **state) {
         for (int c = 0; c < CHANNELS; c++)
             floor[c] = c % 7 == 3 ? 2 * weights.scale[c] : 0;
         assert_int_equal(zq_feedback_project(&feedback, CHANNELS, w, NULL, wanted, NULL), ZQ_OK);
-        double followed[CHANNELS];
-        memcpy(followed, loss, sizeof followed);
-        zq_feedback_fit(&feedback, 0, CHANNELS, wanted, floor, &weights, rest, followed);
+        zq_feedback_fit(&feedback, 0, CHANNELS, wanted, rest, floor, &weights);
         for (int c = 0; c < CHANNELS; c++) {
             const float scale = weights.scale[c];
             const double fitted = damage(&weights, c, added_by(0.01));
             assert_true(scale >= floor[c]);
-            assert_true(fabs(followed[c] - fitted) < 1e-2 * fitted);
             if (floor[c] > 0)
                 continue;
             assert_true(fitted < loss[c] * 1.001);
@@ -237,7 +234,8 @@ static double sum_of(const double *x) {
 static void refined_weights_cannot_be_bettered_one_by_one(void **state) {
     (void)state;
     for (int bits = 2; bits <= 4; bits += 2) {
-        double before[CHANNELS], loss[CHANNELS];
+        double before[CHANNELS], after[CHANNELS];
+        float floor[CHANNELS];
         zq_feedback feedback;
         make((uint64_t)(30 + bits));
         float *h = gram();
@@ -247,15 +245,19 @@ static void refined_weights_cannot_be_bettered_one_by_one(void **state) {
         for (int i = 0; i < CHANNELS * K; i++)
             wanted[i] = w[i] - wanted[i];
         assert_int_equal(zq_feedback_project(&feedback, CHANNELS, wanted, NULL, rest, NULL), ZQ_OK);
+        assert_int_equal(zq_feedback_project(&feedback, CHANNELS, w, NULL, wanted, NULL), ZQ_OK);
+        for (int c = 0; c < CHANNELS; c++)
+            floor[c] = c % 7 == 3 ? 1.1F * weights.scale[c] : 0;
         for (int64_t c = 0; c < CHANNELS; c++)
             before[c] = damage(&weights, c, added_by(0.01));
-        assert_int_equal(zq_feedback_refine(&feedback, 0, CHANNELS, &weights, rest, loss, NULL), ZQ_OK);
+        assert_int_equal(zq_feedback_refine(&feedback, 0, CHANNELS, wanted, rest, floor, &weights, NULL),
+                         ZQ_OK);
         for (int64_t c = 0; c < CHANNELS; c++) {
-            assert_true(loss[c] < before[c]);
-            const double expected = damage(&weights, c, added_by(0.01));
-            assert_true(fabs(loss[c] - expected) < 1e-2 * expected);
+            after[c] = damage(&weights, c, added_by(0.01));
+            assert_true(weights.scale[c] >= floor[c]);
+            assert_true(after[c] < before[c] || floor[c] > 0);
         }
-        assert_true(sum_of(loss) < 0.5 * sum_of(before));
+        assert_true(sum_of(after) < 0.45 * sum_of(before));
         for (int64_t i = 0; i < 60; i++) {
             const int64_t c = i % 3 * 70, at = c * K + 11 * i % K;
             const int8_t q = weights.q[at];
@@ -268,7 +270,7 @@ static void refined_weights_cannot_be_bettered_one_by_one(void **state) {
             }
             weights.q[at] = q;
         }
-        print_message("%d bits: %g, refined %g\n", bits, sum_of(before), sum_of(loss));
+        print_message("%d bits: %g, refined %g\n", bits, sum_of(before), sum_of(after));
         zq_feedback_clear(&feedback);
         zq_weights_clear(&weights);
         zq_free(h);
