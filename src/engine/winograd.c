@@ -16,6 +16,7 @@ enum {
     LEAST_TILES = 32,
     MOST_TILES = 256, /* at a time: what they become should stay in the cache of the last level */
     ROWS = 128,       /* of a product that one thread makes */
+    GAP = 16,         /* floats behind a matrix: powers of two apart, 36 would share one set of the cache */
 };
 
 typedef float lanes __attribute__((vector_size(LANES * sizeof(float))));
@@ -59,8 +60,14 @@ zq_window zq_winograd_backward(const zq_window *window) {
     return w;
 }
 
+/* From the matrix of one kind to the next. */
+static int64_t apart(int64_t rows, int64_t columns) {
+    return rows * columns + GAP;
+}
+
 size_t zq_winograd_room(const zq_window *w) {
-    return (size_t)(KINDS * (w->c_in * w->c_out + at_once(w) * (w->c_in + w->c_out)));
+    const int64_t n = at_once(w);
+    return (size_t)(KINDS * (apart(w->c_in, w->c_out) + apart(n, w->c_in) + apart(n, w->c_out)));
 }
 
 /* ---- weights */
@@ -77,7 +84,8 @@ static inline void transform_taps(const lanes *g, int stride, lanes *y, int y_st
     y[5 * y_stride] = g[2 * stride];
 }
 
-/* LANES destination channels from out on, of source channel in. dst: [KINDS, c_in, c_out] */
+/* LANES destination channels from out on, of source channel in. dst: [KINDS, c_in, c_out], as all such with
+ * gaps */
 static void transform_weights_at(const zq_window *w, bool backward, const float *weights, int64_t in,
                                  int64_t out, float *dst) {
     const int64_t per_in = backward ? w->c_out * 9 : 9, per_out = backward ? 9 : w->c_in * 9;
@@ -91,7 +99,7 @@ static void transform_weights_at(const zq_window *w, bool backward, const float 
     for (int row = 0; row < IN; row++)
         transform_taps(half + 3 * row, 1, all + IN * row, 1);
     for (int kind = 0; kind < KINDS; kind++)
-        memcpy(dst + (kind * w->c_in + in) * w->c_out + out, &all[kind], sizeof(lanes));
+        memcpy(dst + kind * apart(w->c_in, w->c_out) + in * w->c_out + out, &all[kind], sizeof(lanes));
 }
 
 static void transform_weights(const zq_window *w, bool backward, const float *weights, float *dst) {
@@ -134,7 +142,7 @@ static void transform_tile(const zq_window *w, const float *image, int64_t y, in
         for (int row = 0; row < IN; row++)
             transform_source(half + IN * row, 1, all + IN * row, 1);
         for (int kind = 0; kind < KINDS; kind++)
-            memcpy(dst + (kind * n + t) * w->c_in + c, &all[kind], sizeof(lanes));
+            memcpy(dst + kind * apart(n, w->c_in) + t * w->c_in + c, &all[kind], sizeof(lanes));
     }
 }
 
@@ -169,7 +177,7 @@ static inline void finish_tile(const zq_window *w, const float *sums, int64_t t,
     for (int64_t c = 0; c < w->c_out; c += LANES) {
         lanes m[KINDS], half[OUT * IN], all[OUT * OUT], b = {0};
         for (int kind = 0; kind < KINDS; kind++)
-            memcpy(&m[kind], sums + (kind * n + t) * w->c_out + c, sizeof(lanes));
+            memcpy(&m[kind], sums + kind * apart(n, w->c_out) + t * w->c_out + c, sizeof(lanes));
         for (int column = 0; column < IN; column++)
             transform_sums(m + column, IN, half + column, IN);
         for (int row = 0; row < OUT; row++)
@@ -210,10 +218,10 @@ static zq_status multiply(const zq_window *w, int64_t n, const float *tiles, con
         const int64_t kind = at / n_parts, first = at % n_parts * n / n_parts;
         const int64_t n_rows = (at % n_parts + 1) * n / n_parts - first;
         zq_error own = {0};
-        const zq_status done = zq_dnn_gemm_inside(false, false, n_rows, w->c_out, w->c_in, 1,
-                                                  tiles + (kind * n + first) * w->c_in, w->c_in,
-                                                  weights + kind * w->c_in * w->c_out, w->c_out, 0,
-                                                  sums + (kind * n + first) * w->c_out, w->c_out, &own);
+        const zq_status done = zq_dnn_gemm_inside(
+            false, false, n_rows, w->c_out, w->c_in, 1, tiles + kind * apart(n, w->c_in) + first * w->c_in,
+            w->c_in, weights + kind * apart(w->c_in, w->c_out), w->c_out, 0,
+            sums + kind * apart(n, w->c_out) + first * w->c_out, w->c_out, &own);
         if (done != ZQ_OK) {
 #pragma omp critical(zq_winograd)
             {
@@ -228,7 +236,8 @@ static zq_status multiply(const zq_window *w, int64_t n, const float *tiles, con
 zq_status zq_winograd_run(const zq_window *w, bool backward, const float *src, const float *weights,
                           const float *bias, bool relu, float *room, float *dst, zq_error *err) {
     const int64_t n_tiles = tiles_of(w).n, most = at_once(w);
-    float *const tiles = room + KINDS * w->c_in * w->c_out, *const sums = tiles + KINDS * most * w->c_in;
+    float *const tiles = room + KINDS * apart(w->c_in, w->c_out);
+    float *const sums = tiles + KINDS * apart(most, w->c_in);
     transform_weights(w, backward, weights, room);
     for (int64_t first = 0; first < n_tiles; first += most) {
         const int64_t n = n_tiles - first < most ? n_tiles - first : most;

@@ -257,17 +257,15 @@ static const float least_move = 0.501F;
 /* dst [n, k] = rows L^T, in the factor's order. */
 static zq_status times_factor(const zq_feedback *f, int64_t n, const float *rows, float *dst, zq_error *err) {
     const int64_t k = f->k;
+    float corner[BLOCK * BLOCK]; /* of L at its diagonal, with the zeros above */
     for (int64_t begin = 0; begin < k; begin += BLOCK) {
-        const int64_t end = begin + BLOCK < k ? begin + BLOCK : k;
-        for (int64_t c = 0; c < n; c++)
-            for (int64_t i = begin; i < end; i++) {
-                float sum = 0;
-#pragma omp simd reduction(+ : sum)
-                for (int64_t t = begin; t <= i; t++)
-                    sum += rows[c * k + t] * f->factor[i * k + t];
-                dst[c * k + i] = sum;
-            }
-        ZQ_TRY(zq_dnn_gemm_inside(false, true, n, end - begin, begin, 1, rows, k, f->factor + begin * k, k, 1,
+        const int64_t width = begin + BLOCK < k ? BLOCK : k - begin;
+        for (int64_t i = 0; i < width; i++)
+            for (int64_t t = 0; t < width; t++)
+                corner[i * BLOCK + t] = t <= i ? f->factor[(begin + i) * k + begin + t] : 0;
+        ZQ_TRY(zq_dnn_gemm_inside(false, true, n, width, width, 1, rows + begin, k, corner, BLOCK, 0,
+                                  dst + begin, k, err));
+        ZQ_TRY(zq_dnn_gemm_inside(false, true, n, width, begin, 1, rows, k, f->factor + begin * k, k, 1,
                                   dst + begin, k, err));
     }
     return ZQ_OK;
