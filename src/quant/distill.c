@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "quant/adam.h"
+#include "quant/leaves.h"
 #include "quant/matching.h"
 #include "quant/noise.h"
 
@@ -188,10 +189,30 @@ static zq_status descend_fast(solver *solver, int n, double rate, zq_error *err)
     return ZQ_OK;
 }
 
-/* Photo-like noise inside the box. */
+/* Images with edges, surfaces and more or less contrast, and a little photo-like noise. Statistics of
+ * channels ask for none of these, and a few steps don't make them; but without them second moments of
+ * features are those of one even texture: too much alike from image to image and from place to place. */
 static void start(solver *solver) {
-    memset(solver->x, 0, (size_t)zq_shape_count(&solver->shape) * sizeof(float));
-    zq_noise_add_photo(solver->options->seed, &solver->shape, 0, 1, solver->x);
+    static const double smallest_leaf = 1.0 / 8, noise_variance = 0.09, log_contrast = 0.5;
+    const int64_t n_channels = solver->shape.dims[1], area = solver->shape.dims[2] * solver->shape.dims[3];
+    const uint64_t seed = zq_random_seed(solver->options->seed, "contrast");
+    const zq_box *box = solver->box;
+    zq_leaves_draw(solver->options->seed, &solver->shape, smallest_leaf, solver->x);
+#pragma omp parallel for
+    for (int64_t plane = 0; plane < solver->shape.dims[0] * n_channels; plane++) {
+        const int64_t c = plane % n_channels;
+        const float lo = (box->lo[c] - box->mean[c]) / box->std[c];
+        const float hi = (box->hi[c] - box->mean[c]) / box->std[c];
+        for (int64_t i = plane * area; i < (plane + 1) * area; i++)
+            solver->x[i] = lo + (hi - lo) * solver->x[i];
+    }
+    zq_noise_add_photo(solver->options->seed, &solver->shape, 0, noise_variance, solver->x);
+#pragma omp parallel for
+    for (int64_t image = 0; image < solver->shape.dims[0]; image++) {
+        const double contrast = exp(log_contrast * zq_random_normal(seed, (uint64_t)image));
+        for (int64_t i = image * n_channels * area; i < (image + 1) * n_channels * area; i++)
+            solver->x[i] *= (float)contrast;
+    }
     clamp_to_box(solver, 0, solver->shape.dims[0]);
 }
 
@@ -251,7 +272,7 @@ static zq_status distill_fast(solver *solver, zq_error *err) {
         zq_plan_drop(solver->plan); /* it isn't needed any more, and both sizes at once take room */
         solver->plan = NULL;
         ZQ_TRY(resize(solver, height, width, err));
-        zq_noise_add_photo(zq_random_seed(solver->options->seed, "detail"), &solver->shape, 1, 0.04,
+        zq_noise_add_photo(zq_random_seed(solver->options->seed, "detail"), &solver->shape, 1, 0.01,
                            solver->x);
         clamp_to_box(solver, 0, solver->shape.dims[0]);
     }

@@ -14,6 +14,8 @@
 
 enum { N_IMAGES = 32, AT_A_TIME = 8 };
 
+static const double smallest_leaf = 1.0 / 64; /* of the larger side */
+
 /* Measured on networks whose statistics are known: the logarithm of the true deviation over that on random
  * images is about log_first in the first layer and log_last in the last, and in between a straight line. */
 static const double log_first = -0.375, log_last = 0.385;
@@ -92,7 +94,7 @@ static zq_status add_node(void *user, zq_plan *plan, int node, zq_error *err) {
 /* 0..1 becomes the pixels of the box. */
 static void draw_images(uint64_t seed, const zq_box *box, const zq_shape *shape, float *x) {
     const int64_t per_plane = shape->dims[2] * shape->dims[3];
-    zq_leaves_draw(seed, shape, x);
+    zq_leaves_draw(seed, shape, smallest_leaf, x);
     zq_noise_add_photo(seed, shape, 0, grain * grain, x);
     for (int64_t plane = 0; plane < shape->dims[0] * shape->dims[1]; plane++) {
         const int64_t c = plane % shape->dims[1];

@@ -5,10 +5,11 @@
 
 #include "graph/tensor.h"
 
-/* Ellipses and rectangles of all sizes that cover each other, each in one colour with a slope of brightness;
+/* Ellipses and rectangles of many sizes that cover each other, each in one colour with a slope of brightness;
  * their radii have the density r^-3, which gives photos' statistics of edges at every scale (Lee, Mumford and
- * Huang, 2001). Channels are alike but for a small colour. shape: [N, C, H, W]; x: plain, 0..1. Image i
- * depends on the seed and i alone. */
-void zq_leaves_draw(uint64_t seed, const zq_shape *shape, float *x);
+ * Huang, 2001). Channels are alike but for a small colour. smallest: radius as a share of the larger
+ * side; the largest is half of it. shape: [N, C, H, W]; x: plain, 0..1. Image i depends on the seed and i
+ * alone. */
+void zq_leaves_draw(uint64_t seed, const zq_shape *shape, double smallest, float *x);
 
 #endif

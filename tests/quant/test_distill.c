@@ -172,6 +172,34 @@ static void photo_noise_resembles_photos(void **state) {
     assert_true(fabs(colours / square - 0.9) < 0.05);
 }
 
+/* Some images have twice the contrast of others, as photos do. */
+static void images_start_unlike_each_other(void **state) {
+    (void)state;
+    enum { N = 64 };
+    zq_graph *graph = tiny_net(1, SIDE, 0);
+    zq_images images = distil(graph, (zq_distill_options){.recipe = ZQ_DISTILL_NOISE, .n_images = N});
+    double deviation[N], all = 0;
+    for (int image = 0; image < N; image++) {
+        double sum = 0, square = 0;
+        for (int i = 0; i < SIDE * SIDE; i++) {
+            const double x = images.data[image * 3 * SIDE * SIDE + i];
+            sum += x / (SIDE * SIDE);
+            square += x * x / (SIDE * SIDE);
+        }
+        deviation[image] = sqrt(square - sum * sum);
+        all += deviation[image] / N;
+    }
+    int n_low = 0, n_high = 0;
+    for (int image = 0; image < N; image++) {
+        n_low += deviation[image] < 0.7 * all;
+        n_high += deviation[image] > 1.3 * all;
+    }
+    print_message("%d with little contrast, %d with much\n", n_low, n_high);
+    assert_true(n_low > N / 10 && n_high > N / 10);
+    zq_images_clear(&images);
+    zq_graph_drop(graph);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fast_lowers_the_residual_inside_the_box),
@@ -183,6 +211,7 @@ int main(void) {
         cmocka_unit_test(missing_statistics_come_with_the_remedy),
         cmocka_unit_test(a_box_of_other_channels_is_refused),
         cmocka_unit_test(photo_noise_resembles_photos),
+        cmocka_unit_test(images_start_unlike_each_other),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -104,7 +104,7 @@ static void leaves_have_edges_and_surfaces(void **state) {
     enum { N = 3, PIXELS = 64 * 64 };
     static float x[N * 3 * PIXELS], first[3 * PIXELS];
     const zq_shape shape = zq_shape_of(4, (const int64_t[]){N, 3, 64, 64});
-    zq_leaves_draw(7, &shape, x);
+    zq_leaves_draw(7, &shape, 1.0 / 64, x);
     int n_edges = 0, n_flat = 0;
     for (int i = 0; i < N * 3 * PIXELS; i++) {
         assert_true(x[i] >= 0 && x[i] <= 1);
@@ -117,7 +117,7 @@ static void leaves_have_edges_and_surfaces(void **state) {
     assert_true(n_edges > N * 3 * PIXELS / 100);
     assert_true(n_flat > N * 3 * PIXELS / 2);
     const zq_shape one = zq_shape_of(4, (const int64_t[]){1, 3, 64, 64});
-    zq_leaves_draw(7, &one, first);
+    zq_leaves_draw(7, &one, 1.0 / 64, first);
     assert_memory_equal(first, x, sizeof first);
 }
 
