@@ -211,7 +211,7 @@ static void try_clip(clip *c, double lo, double hi) {
 /* What few places of an image are about, such as the objects that a detector finds, drowns in a sum over all
  * of them, and it is the large values that are clipped. Below 7 bits there are no levels to spare for it. */
 static double clipped_of(const zq_activation_spec *spec) {
-    return spec->places && spec->bits > 6 ? ldexp(1, 3 * (spec->bits - 6)) : 1;
+    return spec->places && spec->bits > 6 ? ldexp(1, 2 * (spec->bits - 6)) : 1;
 }
 
 static void range_mse(const zq_histogram *h, const zq_activation_spec *spec, float *lo, float *hi) {

@@ -219,8 +219,8 @@ static void test_mse(void **state) {
         for (int bits = 2; bits <= 8; bits += 2)
             check_mse(x, kind, bits, false, 1);
         check_mse(x, kind, 6, true, 1);
-        check_mse(x, kind, 7, true, 8);
-        check_mse(x, kind, 8, true, 64);
+        check_mse(x, kind, 7, true, 4);
+        check_mse(x, kind, 8, true, 16);
     }
 }
 
