@@ -194,6 +194,7 @@ static zq_status descend_fast(solver *solver, int n, double rate, zq_error *err)
  * features are those of one even texture: too much alike from image to image and from place to place. */
 static void start(solver *solver) {
     static const double smallest_leaf = 1.0 / 8, noise_variance = 0.09, log_contrast = 0.5;
+    static const double most = 0.7; /* deviations: more, and black and white spoil ranges */
     const int64_t n_channels = solver->shape.dims[1], area = solver->shape.dims[2] * solver->shape.dims[3];
     const uint64_t seed = zq_random_seed(solver->options->seed, "contrast");
     const zq_box *box = solver->box;
@@ -209,7 +210,8 @@ static void start(solver *solver) {
     zq_noise_add_photo(solver->options->seed, &solver->shape, 0, noise_variance, solver->x);
 #pragma omp parallel for
     for (int64_t image = 0; image < solver->shape.dims[0]; image++) {
-        const double contrast = exp(log_contrast * zq_random_normal(seed, (uint64_t)image));
+        const double z = fmin(zq_random_normal(seed, (uint64_t)image), most);
+        const double contrast = exp(log_contrast * z);
         for (int64_t i = image * n_channels * area; i < (image + 1) * n_channels * area; i++)
             solver->x[i] *= (float)contrast;
     }

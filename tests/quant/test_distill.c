@@ -192,7 +192,7 @@ static void images_start_unlike_each_other(void **state) {
     int n_low = 0, n_high = 0;
     for (int image = 0; image < N; image++) {
         n_low += deviation[image] < 0.7 * all;
-        n_high += deviation[image] > 1.3 * all;
+        n_high += deviation[image] > 1.2 * all;
     }
     print_message("%d with little contrast, %d with much\n", n_low, n_high);
     assert_true(n_low > N / 10 && n_high > N / 10);
