@@ -161,7 +161,7 @@ def check_mixed(case):
     documented = set(re.findall(r"^\| `(mixed_activations[^`]*)` \|", REPORT.read_text(), re.MULTILINE))
     found = {key for key in key_paths(report) if key.split(".")[0] == "mixed_activations"}
     assert found == documented, f"only documented or only found: {', '.join(sorted(found ^ documented))}"
-    limits = {n.input[0]: int(onnx.numpy_helper.to_array(next(t for t in model.graph.initializer if t.name == n.input[2])))
+    limits = {n.input[0]: int(onnx.numpy_helper.to_array(next(t for t in model.graph.initializer if t.name == n.input[2])).item())
               for n in model.graph.node if n.op_type == "Clip"}
     levels = sorted(limits.get(n.output[0], 255) + 1 for n in model.graph.node if n.op_type == "QuantizeLinear")
     assert levels == sorted(a["levels"] for a in report["activations"]), "the file has other widths than the report"
