@@ -7,7 +7,8 @@
 Prints for each network, as means over its dense convolutions: the share of a channel's variance that lies between the means of images,
 the correlation of neighbours and of pixels 4 apart (both on photos and on distilled images); and the error of a convolution's output on
 photos with weights rounded to 4 bits by error feedback on distilled images, over that with other photos: 1 would be as good as photos
-(geometric mean). Models and data: as for accuracy.py."""
+(geometric mean), first as the network is, then with every BatchNormalization's mean and variance replaced by those of the distilled
+images, as in zeroq's calibration network (src/quant/standard.h). Models and data: as for accuracy.py."""
 
 import argparse
 import json
@@ -25,6 +26,23 @@ import accuracy
 SAMPLES = 25600
 MOST_WEIGHTS = 1200  # of an output channel
 DAMPING = 0.03
+
+
+def standardize(path, images, output):
+    """The network whose BatchNormalization finds on these images, layer after layer, just what it expects."""
+    model = onnx.load(path)
+    constants = {i.name: i for i in model.graph.initializer}
+    for node in [n for n in model.graph.node if n.op_type == "BatchNormalization"]:
+        probe = onnx.ModelProto()
+        probe.CopyFrom(model)
+        probe.graph.output.append(helper.make_empty_tensor_value_info(node.input[0]))
+        session = ort.InferenceSession(probe.SerializeToString(), providers=["CPUExecutionProvider"])
+        x = [session.run([node.input[0]], {session.get_inputs()[0].name: images[i:i + 16]})[0] for i in range(0, len(images), 16)]
+        x = np.concatenate(x).astype(np.float64)
+        axes = (0, *range(2, x.ndim))
+        for name, found in zip(node.input[3:5], (x.mean(axes), x.var(axes))):
+            constants[name].CopyFrom(numpy_helper.from_array(found.astype(np.float32), name))
+    onnx.save(model, output)
 
 
 class Network:
@@ -96,18 +114,18 @@ def look(x):
     return (x.mean((2, 3)).var(0) / variance).mean(), correlation(1), correlation(4)
 
 
-def measure(network, photos, others, distilled):
+def measure(network, standard, photos, others, distilled):
     rng = np.random.default_rng(0)
-    features = [network.features(images) for images in (photos, others, distilled)]
+    features = [network.features(images) for images in (photos, others, distilled)] + [standard.features(distilled)]
     looks, ratios = [], []
     for node in network.convs:
         w = network.weights[node.input[1]]
         w = w.reshape(len(w), -1).astype(np.float64)
         moments = [x.T @ x / len(x) for x in (network.patches(node, f, rng) for f in features)]
         errors = [np.einsum("ij,jk,ik->", w - q, moments[0], w - q) for q in (round_weights(w, m) for m in moments[1:])]
-        ratios.append(errors[1] / errors[0])
+        ratios.append([e / errors[0] for e in errors[1:]])
         looks.append([look(features[k][node.input[0]]) for k in (0, 2)])
-    return np.nanmean(np.array(looks), axis=0), float(np.exp(np.mean(np.log(ratios))))
+    return np.nanmean(np.array(looks), axis=0), np.exp(np.mean(np.log(ratios), axis=0))
 
 
 def main():
@@ -119,8 +137,8 @@ def main():
     parser.add_argument("names", nargs="+")
     parser.add_argument("--option", action="append", default=[], help="for zeroq distill, one word each")
     arguments = parser.parse_args()
-    print("| network | between images: photos, distilled | neighbours | 4 apart | error on photos over that of photos |")
-    print("|---|---|---|---|---|")
+    print("| network | between images: photos, distilled | neighbours | 4 apart | error on photos over that of photos | in the calibration network |")
+    print("|---|---|---|---|---|---|")
     for name in arguments.names:
         path, n = arguments.models / f"{name}.onnx", arguments.images
         spec = json.loads(path.with_suffix(".json").read_text())
@@ -131,10 +149,13 @@ def main():
             distilled = Path(folder) / "distilled.npy"
             subprocess.run([arguments.zeroq, "distill", path, "-o", distilled, "--num-images", str(n), "--quiet",
                             *arguments.option], check=True)
-            network = Network(path, Path(folder))
-            looks, ratio = measure(network, photos[::2], photos[1::2], np.load(distilled))
+            images, standard = np.load(distilled), Path(folder) / "standard"
+            standard.mkdir()
+            standardize(path, images, standard / "network.onnx")
+            looks, ratios = measure(Network(path, Path(folder)), Network(standard / "network.onnx", standard), photos[::2], photos[1::2],
+                                    images)
         shares = " | ".join(f"{a:.2f}, {b:.2f}" for a, b in zip(*looks))
-        print(f"| {name} | {shares} | {ratio:.2f} |", flush=True)
+        print(f"| {name} | {shares} | {ratios[0]:.2f} | {ratios[1]:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -364,8 +364,9 @@ static const cli_option options[] = {
     {"--json", NULL, "FILE", CLI_ALL, set_json, "everything that was measured, as JSON"},
     {"--csv", NULL, "FILE", CLI_TABLE, set_csv, "the frontier as a table: a point a row, a layer a column"},
     {"--effort", NULL, "HOW", CLI_IMAGES, set_effort,
-     "fast: 32 distilled images; normal (default): 128; best: 512 with twice the steps, and quantize learns "
-     "from them; from 1e8 multiply-accumulates on 256 for best, from 1e9 on 16, 32 and 128"},
+     "fast: 16 or 32 distilled images; normal (default): 32 to 512; best: 128 to 1024 with twice the steps, "
+     "and "
+     "quantize learns from them; most in the smallest networks"},
     {"--num-images", NULL, "N", CLI_IMAGES, set_images, "distilled images, whatever the effort"},
     {"--images", NULL, "DIR", CLI_PHOTOS, set_photos,
      "photos (JPEG, PNG) in this folder, and those in it, instead of distilled images: all, or --num-images "
@@ -377,7 +378,7 @@ static const cli_option options[] = {
     {"--input-bgr", NULL, NULL, CLI_PHOTOS, set_bgr,
      "the network takes blue, green, red, and so are --input-mean and --input-std"},
     {"--steps", NULL, "N", CLI_IMAGES, set_steps,
-     "steps of the distillation (default 10; 500 for the paper's recipe)"},
+     "steps of the distillation (default 10, 8 in large networks; 500 for the paper's recipe)"},
     {"--distill", NULL, "RECIPE", CLI_IMAGES, set_recipe,
      "fast (default), paper (Alg. 1 as published), noise (none: for a network without BatchNormalization)"},
     {"--estimate-bn", NULL, NULL, CLI_IMAGES, set_estimate,

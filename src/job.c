@@ -15,10 +15,15 @@ static zq_images slice(const zq_images *images, int64_t first, int64_t n) {
     return part;
 }
 
-/* Half of the images for the search, a quarter to choose, a quarter to judge (half of it to decide, if
- * anything is decided then), each of whole batches; with fewer than four batches, all for all. */
+/* What is measured on so many images varies little any more; the others serve rounding better. */
+enum { MOST_HELD_OUT = 64 };
+
+/* A quarter of the images to choose, a quarter to judge (half of it to decide, if anything is decided then),
+ * of many fewer, the rest for the search, each of whole batches; with fewer than four batches, all for all.
+ */
 static zq_share share_images(const zq_images *images, int64_t batch, zq_effort effort) {
-    const int64_t n = images->shape.dims[0], quarter = n / batch / 4 * batch;
+    const int64_t n = images->shape.dims[0], most = batch > MOST_HELD_OUT ? batch : MOST_HELD_OUT;
+    const int64_t quarter = (n / 4 < most ? n / 4 : most) / batch * batch;
     const int64_t decide = effort == ZQ_EFFORT_BEST ? quarter / batch / 2 * batch : 0;
     if (quarter == 0)
         return (zq_share){*images, *images, *images, *images, *images};
@@ -30,13 +35,13 @@ static zq_share share_images(const zq_images *images, int64_t batch, zq_effort e
 }
 
 /* For candidates with any activations. */
-static zq_status round_weights(zq_job *job, const zq_images *images) {
+static zq_status round_weights(zq_job *job, const zq_images *images, int n_widths, const int *widths,
+                               zq_rounding *out) {
     const zq_weight_spec spec = zq_job_weight_spec(job, ZQ_WEIGHT_MSE);
     zq_rounder rounder = zq_job_rounder(job, &spec);
     rounder.activations = job->finest != NULL ? job->finest : job->activations;
     ZQ_TRY(zq_job_begin_stage(job, "round"));
-    ZQ_TRY(zq_rounding_new(&rounder, images, job->rules.n_widths, job->rules.widths, zq_job_on_step, job,
-                           &job->rounding, &job->error));
+    ZQ_TRY(zq_rounding_new(&rounder, images, n_widths, widths, zq_job_on_step, job, out, &job->error));
     return zq_job_end_stage(job);
 }
 
@@ -55,7 +60,7 @@ zq_status zq_job_find_frontier(zq_job *job) {
     const zq_share images = share_images(&job->images, zq_graph_images(job->graph), job->options.effort);
     if (job->frontier.n_points > 0)
         return ZQ_OK;
-    ZQ_TRY(round_weights(job, &images.search));
+    ZQ_TRY(round_weights(job, &images.search, job->rules.n_widths, job->rules.widths, &job->rounding));
     ZQ_TRY(measure_sensitivity(job, &images.choose));
     return zq_job_search(job, &images.choose);
 }
@@ -92,7 +97,9 @@ static zq_status quantize(zq_job *job, const char *path, int *bits) {
         ZQ_TRY(zq_job_find_frontier(job));
         ZQ_TRY(zq_job_find_smallest(job, bits, &images));
     } else if (zq_job_fits_at_8(job, bits)) {
-        images.choose = images.improve; /* nothing is searched, and at small damage few tell little */
+        /* error feedback serves the many places of an image that aren't what it is about */
+        if (!zq_some_output_has_places(job->graph))
+            ZQ_TRY(round_weights(job, &images.search, 1, &(int){8}, &job->settled));
         ZQ_TRY(zq_job_add_at_8(job, bits));
         ZQ_TRY(zq_job_judge(job, &images));
     } else {

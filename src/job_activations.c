@@ -22,20 +22,13 @@ void zq_job_use_activations(zq_job *job, const zq_activation *activations) {
     }
 }
 
-static bool has_places(const zq_graph *graph) {
-    for (int o = 0; o < graph->n_outputs; o++)
-        if (zq_output_has_places(graph, o))
-            return true;
-    return false;
-}
-
 /* Ranges at several widths, as they are placed. scale_of: of the last. */
 static zq_status find_ranges(zq_job *job, int n_widths, const int *widths, zq_activation **ranges,
                              int *scale_of) {
     zq_graph *graph = job->standard.graph;
     const zq_activation_spec spec = {.method = job->options.activation_range,
                                      .percentile = job->options.percentile,
-                                     .places = has_places(graph),
+                                     .places = zq_some_output_has_places(graph),
                                      .symmetric = zq_job_form(job)->symmetric};
     ZQ_TRY(zq_calibrate_widths(graph, &job->images, &job->box, &spec, n_widths, widths, ranges, job->seen,
                                &job->error));

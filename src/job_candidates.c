@@ -117,8 +117,8 @@ static void uniform_bits(const zq_job *job, int bits, int *bits_out) {
         bits_out[i] = zq_rules_at_most(&job->rules, &job->layers.items[i], bits);
 }
 
-/* Bytes of the file with 8 and with 4 bits in all layers that keep none, with the activations in use; the larger
- * of these and what bytes holds. */
+/* Bytes of the file with 8 and with 4 bits in all layers that keep none, with the activations in use; the
+ * larger of these and what bytes holds. */
 static zq_status pack_uniform(zq_job *job, int *bits, uint64_t bytes[2]) {
     for (int k = 0; k < 2; k++) {
         for (int i = 0; i < job->layers.n; i++)
@@ -202,7 +202,10 @@ zq_status zq_job_find_point(zq_job *job, int *bits, int *point_out) {
 zq_status zq_job_add_at_8(zq_job *job, int *bits) {
     uniform_bits(job, 8, bits);
     ZQ_TRY(zq_job_add_candidate(job, "uniform", bits, NULL, ZQ_WEIGHT_MINMAX, NULL));
-    return zq_job_add_candidate(job, "uniform", bits, NULL, ZQ_WEIGHT_MSE, NULL);
+    ZQ_TRY(zq_job_add_candidate(job, "uniform", bits, NULL, ZQ_WEIGHT_MSE, NULL));
+    return job->settled.n_layers == 0
+               ? ZQ_OK
+               : zq_job_add_candidate(job, "uniform", bits, &job->settled, ZQ_WEIGHT_MSE, NULL);
 }
 
 zq_status zq_job_add_narrow(zq_job *job, int *bits) {

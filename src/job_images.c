@@ -4,17 +4,24 @@
 #include "job.h"
 #include "photo/photo.h"
 #include "quant/estimate.h"
+#include "quant/labels.h"
 #include "quant/pixels.h"
 
 enum { USUAL_PHOTOS = 64 };
 
 /* What decides below 8 bits is how many images rounding and sensitivities see. Narrow networks suffer most,
- * and there images cost little; wide ones have channels to spare. By the multiply-accumulates of an image. */
-enum { SIZES = 3 };
-static const double at_least_macs[SIZES] = {0, 1e8, 1e9};
-static const int usual_images_of[][SIZES] = {
-    [ZQ_EFFORT_NORMAL] = {128, 128, 32}, [ZQ_EFFORT_FAST] = {32, 32, 16}, [ZQ_EFFORT_BEST] = {512, 256, 128}};
-enum { MOST_STEPS = 20 };
+ * and there images cost little; wide ones have channels to spare, and meet statistics in fewer steps. */
+typedef struct amount {
+    double macs; /* for networks of so many multiply-accumulates an image and more */
+    int fast, normal, best, n_steps;
+} amount;
+
+static const amount amounts[] = {
+    {0, 32, 512, 1024, 10}, {2e7, 32, 256, 512, 10}, {1e8, 32, 128, 256, 10}, {1e9, 16, 32, 128, 8}};
+enum { N_AMOUNTS = sizeof amounts / sizeof amounts[0], MOST_STEPS = 20 };
+
+/* Beyond that, images of classes that others show already tell little. */
+enum { IMAGES_OF_FEW_CLASSES = 128 };
 
 static zq_status make_box(zq_job *job) {
     const int64_t n_channels = job->graph->values[job->graph->inputs[0]].shape.dims[1];
@@ -125,14 +132,24 @@ static zq_status load_photos(zq_job *job) {
 
 /* ---- distilled or random ones */
 
-static int usual_images(const zq_job *job) {
+static const amount *usual_amount(const zq_job *job) {
     double macs = job->layers.float_macs;
     for (int i = 0; i < job->layers.n; i++)
         macs += job->layers.items[i].macs;
-    int size = SIZES - 1;
-    while (macs < at_least_macs[size])
-        size--;
-    return usual_images_of[job->options.effort][size];
+    const amount *a = &amounts[N_AMOUNTS - 1];
+    while (macs < a->macs)
+        a--;
+    return a;
+}
+
+static int usual_images(const zq_job *job) {
+    const amount *a = usual_amount(job);
+    zq_labels labels;
+    zq_labels_init(job->graph, 0, &labels);
+    if (job->options.effort != ZQ_EFFORT_NORMAL)
+        return job->options.effort == ZQ_EFFORT_FAST ? a->fast : a->best;
+    const bool few = labels.value < 0 || labels.n_classes <= IMAGES_OF_FEW_CLASSES;
+    return few && a->normal > IMAGES_OF_FEW_CLASSES ? IMAGES_OF_FEW_CLASSES : a->normal;
 }
 
 zq_distill_options zq_job_distill_options(const zq_job *job, zq_recipe recipe) {
@@ -140,8 +157,8 @@ zq_distill_options zq_job_distill_options(const zq_job *job, zq_recipe recipe) {
         .recipe = recipe, .n_images = job->options.n_images, .n_steps = job->options.n_steps};
     if (recipe == ZQ_DISTILL_FAST && options.n_images == 0)
         options.n_images = usual_images(job);
-    if (recipe == ZQ_DISTILL_FAST && options.n_steps == 0 && job->options.effort == ZQ_EFFORT_BEST)
-        options.n_steps = MOST_STEPS;
+    if (recipe == ZQ_DISTILL_FAST && options.n_steps == 0)
+        options.n_steps = job->options.effort == ZQ_EFFORT_BEST ? MOST_STEPS : usual_amount(job)->n_steps;
     return options;
 }
 

@@ -48,12 +48,18 @@ static zq_status settle_chosen(zq_job *job, const zq_images *images) {
     return zq_job_add_candidate(job, best->name, best->bits, &job->settled, ZQ_WEIGHT_MSE, NULL);
 }
 
+/* On photos correcting the biases nearly always helps, and more surely than a few held-out images tell
+ * (docs/accuracy.md): they only say where it does harm. */
+static const double much_worse = 1.5;
+
 /* Corrected biases may be new ones, so the limit is asked again. Of the worse one only figures stay. */
 static void take_if_better(zq_job *job, int k) {
     const zq_candidate *candidate = &job->candidates[k];
     const int before = job->chosen;
-    if (zq_job_cost_of(job, candidate) <= job->limit &&
-        candidate->damage.kl < job->candidates[before].damage.kl)
+    const bool only_biases =
+        candidate->corrected != NULL && candidate->rounding == job->candidates[before].rounding;
+    const double most = job->candidates[before].damage.kl * (only_biases ? much_worse : 1);
+    if (zq_job_cost_of(job, candidate) <= job->limit && candidate->damage.kl < most)
         job->chosen = k;
     if (k != before)
         zq_candidate_forget(&job->candidates[job->chosen == k ? before : k], job->layers.n);
@@ -83,7 +89,7 @@ static zq_status try_even(zq_job *job, float *const *reference, const zq_images 
 static zq_status improve(zq_job *job, float *const *reference, const zq_share *images) {
     if (!job->graph->free_batch)
         return ZQ_OK;
-    if (job->candidates[job->chosen].rounding != NULL) {
+    if (job->candidates[job->chosen].rounding == &job->rounding) {
         ZQ_TRY(settle_chosen(job, &images->improve));
         ZQ_TRY(judge_last(job, reference, &images->choose));
     }

@@ -71,14 +71,18 @@ static zq_status need_images(zq_job *job, size_t images, size_t group, needs *n)
 }
 
 /* held: images and the calibration network. */
+static zq_status need_rounding(zq_job *job, size_t held, int n_widths, size_t *rounded_out, needs *n) {
+    size_t plan;
+    *rounded_out = (size_t)n_widths * zq_layers_weights(&job->layers);
+    ZQ_TRY(plan_bytes(job, (zq_plan_options){.n_images = 1}, &plan));
+    add(n, "rounding", held + zq_rounding_bytes(job->graph, &job->layers, n_widths, false) + plan);
+    return ZQ_OK;
+}
+
 static zq_status need_search(zq_job *job, size_t held, size_t keeping, size_t *rounded_out, needs *n) {
     const size_t n_widths = (size_t)job->rules.n_widths, largest = zq_layers_largest(&job->layers);
-    const bool fisher = job->options.sensitivity == ZQ_SENSITIVITY_FISHER;
-    size_t plan;
-    *rounded_out = n_widths * zq_layers_weights(&job->layers);
-    ZQ_TRY(plan_bytes(job, (zq_plan_options){.n_images = 1}, &plan));
-    add(n, "rounding", held + zq_rounding_bytes(job->graph, &job->layers, (int)n_widths, false) + plan);
-    if (fisher)
+    ZQ_TRY(need_rounding(job, held, job->rules.n_widths, rounded_out, n));
+    if (job->options.sensitivity == ZQ_SENSITIVITY_FISHER)
         ZQ_TRY(plan_bytes(
             job, (zq_plan_options){.n_images = 1, .gradient = true, .keep_values = true, .separate = true},
             &keeping));
@@ -130,8 +134,7 @@ static zq_status need_quantizing(zq_job *job, size_t images, bool writes, needs 
     add(n, "calibrating", held + keeping);
     if (job->options.mixed_activations > 0)
         add(n, "measuring activations", held + image_bytes(job) + keeping);
-    if (narrow)
-        ZQ_TRY(need_search(job, held, keeping, &rounded, n));
+    ZQ_TRY(narrow ? need_search(job, held, keeping, &rounded, n) : need_rounding(job, held, 1, &rounded, n));
     if (!writes)
         return ZQ_OK;
     ZQ_TRY(need_judging(job, held, rounded, narrow, n));

@@ -89,10 +89,11 @@ typedef enum zq_search {
 /* How much work goes into images where their number and steps aren't given (ZQ_DISTILL_FAST), and into rounding.
  */
 typedef enum zq_effort {
-    ZQ_EFFORT_NORMAL, /* 128 images; 32 in large networks: from 1e9 multiply-accumulates an image */
+    ZQ_EFFORT_NORMAL, /* 128 images; of more than 128 classes 256 below 1e8 multiply-accumulates an image, 512
+                         below 2e7; in large networks, from 1e9 on, 32 */
     ZQ_EFFORT_FAST, /* 32 images, 16 in large networks: a third to half of the time, and in narrow networks a
                        third to a half more damage at 4 bits */
-    ZQ_EFFORT_BEST, /* 512 images, 256 from 1e8 multiply-accumulates on, 128 in large networks, with twice the
+    ZQ_EFFORT_BEST, /* 1024 images below 2e7, 512 below 1e8, 256 below 1e9, 128 in large networks, with twice the
                        steps; weights, scales and biases are learned from them: minutes */
 } zq_effort;
 

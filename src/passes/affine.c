@@ -87,6 +87,28 @@ int64_t zq_affine_channels(const zq_graph *graph, int n) {
     return channels;
 }
 
+/* ---- what is known */
+
+zq_status zq_affine_stats(const zq_graph *graph, int n, zq_stats **stats_out, zq_error *err) {
+    const zq_node *node = &graph->nodes[n];
+    const int64_t n_channels = zq_match_op(node, "Conv") ? zq_affine_channels(graph, n) : 0;
+    const zq_stats *from = n_channels > 0 ? graph->values[node->inputs[0]].stats : NULL;
+    *stats_out = NULL;
+    if (from == NULL || from->n_channels != n_channels ||
+        zq_shape_count(&graph->values[node->inputs[WEIGHT]].constant->shape) != n_channels)
+        return ZQ_OK;
+    const zq_real *w = graph->values[node->inputs[WEIGHT]].constant->data;
+    const int bias = zq_match_input(node, BIAS);
+    const zq_tensor *b = bias >= 0 ? graph->values[bias].constant : NULL;
+    zq_stats *const stats = *stats_out = zq_stats_new(n_channels);
+    for (int64_t c = 0; stats != NULL && c < n_channels; c++) {
+        const double shift = b == NULL ? 0 : zq_tensor_item(b, zq_shape_count(&b->shape) == 1 ? 0 : c);
+        stats->mean[c] = (float)(from->mean[c] * (double)w[c] + shift);
+        stats->std[c] = (float)(from->std[c] * fabs((double)w[c]));
+    }
+    return stats == NULL ? zq_fail_memory(err) : ZQ_OK;
+}
+
 /* ---- changing it */
 
 static bool set_input(zq_node *node, int input, int value) {

@@ -39,6 +39,10 @@ zq_status zq_affine_fold_output(zq_graph *graph, zq_uses *uses, int node, const 
 zq_status zq_affine_fold_input(zq_graph *graph, zq_uses *uses, int node, const zq_affine *affine,
                                zq_error *err);
 
+/* What is known of the output of a depthwise 1x1 Conv, since it is known of its input: owned by the caller; NULL:
+ * nothing, or it is another node. */
+zq_status zq_affine_stats(const zq_graph *graph, int node, zq_stats **stats_out, zq_error *err);
+
 /* The weighted node writes what its only reader wrote, and the reader is removed. */
 void zq_affine_take_output(zq_graph *graph, int weighted, int reader);
 

@@ -18,6 +18,8 @@ typedef struct tree {
     int *values, n_values;   /* from the maker's output on, each behind the one that it is made of; owned */
     int *readers, n_readers; /* owned */
     int known;               /* of the values: the last whose statistics are known */
+    const zq_stats *stats;   /* of that; borrowed */
+    zq_stats *derived;       /* the same where they follow from those of the maker's input; owned */
     bool rectified;          /* whatever is read lies behind a rectifier behind that */
     bool depthwise;          /* so is a reader */
 } tree;
@@ -85,7 +87,7 @@ static bool take_readers(const zq_graph *graph, const zq_uses *uses, int value, 
     return n_reads > 0 && n_reads == uses->counts[value];
 }
 
-/* Whether there is a tree of this maker to be equalized. */
+/* Whether there is a tree of this maker to be equalized, if its statistics are known. */
 static bool grow(const zq_graph *graph, const zq_uses *uses, int maker, tree *t) {
     if (!is_own(graph, uses, maker))
         return false;
@@ -107,7 +109,19 @@ static bool grow(const zq_graph *graph, const zq_uses *uses, int maker, tree *t)
         t->depthwise = t->depthwise || is_depthwise(graph, reader);
         t->rectified = t->rectified && is_rectified(graph, t, reader->inputs[0]);
     }
-    return t->known >= 0 && t->depthwise;
+    return t->depthwise;
+}
+
+/* Statistics of the tree, NULL where nothing is known. */
+static zq_status find_stats(const zq_graph *graph, tree *t, zq_error *err) {
+    zq_stats_drop(t->derived);
+    t->derived = NULL;
+    if (t->known < 0) {
+        ZQ_TRY(zq_affine_stats(graph, t->maker, &t->derived, err));
+        t->known = t->values[0];
+    }
+    t->stats = t->derived != NULL ? t->derived : graph->values[t->known].stats;
+    return ZQ_OK;
 }
 
 /* ---- factors */
@@ -122,8 +136,8 @@ static float range_of(const tree *t, const zq_stats *stats, int64_t c) {
 /* The channel of the largest range keeps it, the others get it. Of what is known only behind a Relu, tails
  * are long and ranges uncertain: there the others go half the way. factor: [n_channels] */
 static void find_factors(const zq_graph *graph, const tree *t, float *factor) {
-    const zq_stats *stats = graph->values[t->known].stats;
-    const bool is_certain = graph->values[t->known].producer == t->maker;
+    const zq_stats *stats = t->stats;
+    const bool is_certain = t->derived == NULL && graph->values[t->known].producer == t->maker;
     float largest = 0;
     for (int64_t c = 0; c < stats->n_channels; c++) {
         factor[c] = range_of(t, stats, c);
@@ -165,7 +179,7 @@ static bool scale_columns(zq_value *value, int64_t n_channels, const float *fact
 
 static zq_status rescale(zq_graph *graph, const tree *t, const float *factor, zq_error *err) {
     const zq_node *maker = &graph->nodes[t->maker];
-    const int64_t n_channels = graph->values[t->known].stats->n_channels;
+    const int64_t n_channels = t->stats->n_channels;
     const int bias = zq_match_input(maker, 2);
     bool good = scale_rows(&graph->values[maker->inputs[1]], n_channels, factor) &&
                 (bias < 0 || scale_rows(&graph->values[bias], n_channels, factor));
@@ -184,7 +198,7 @@ static zq_status rescale(zq_graph *graph, const tree *t, const float *factor, zq
 }
 
 static zq_status equalize(zq_graph *graph, const tree *t, zq_error *err) {
-    float *factor = zq_alloc((size_t)graph->values[t->known].stats->n_channels, sizeof *factor);
+    float *factor = zq_alloc((size_t)t->stats->n_channels, sizeof *factor);
     if (factor == NULL)
         return zq_fail_memory(err);
     find_factors(graph, t, factor);
@@ -194,9 +208,13 @@ static zq_status equalize(zq_graph *graph, const tree *t, zq_error *err) {
 }
 
 static zq_status equalize_all(zq_graph *graph, const zq_uses *uses, tree *t, zq_error *err) {
-    for (int n = 0; n < graph->n_nodes; n++)
-        if (grow(graph, uses, n, t))
+    for (int n = 0; n < graph->n_nodes; n++) {
+        if (!grow(graph, uses, n, t))
+            continue;
+        ZQ_TRY(find_stats(graph, t, err));
+        if (t->stats != NULL)
             ZQ_TRY(equalize(graph, t, err));
+    }
     return ZQ_OK;
 }
 
@@ -209,6 +227,7 @@ zq_status zq_equalize(zq_graph *graph, zq_error *err) {
         status = zq_fail_memory(err);
     if (status == ZQ_OK)
         status = equalize_all(graph, &uses, &t, err);
+    zq_stats_drop(t.derived);
     zq_free(t.values);
     zq_free(t.readers);
     zq_uses_clear(&uses);

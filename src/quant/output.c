@@ -91,6 +91,13 @@ bool zq_output_has_places(const zq_graph *graph, int output) {
     return graph->values[graph->outputs[output]].constant == NULL && l.outer * l.inner > 1;
 }
 
+bool zq_some_output_has_places(const zq_graph *graph) {
+    for (int o = 0; o < graph->n_outputs; o++)
+        if (zq_output_has_places(graph, o))
+            return true;
+    return false;
+}
+
 static double log_sum_exp(const float *z, int64_t n, int64_t stride) {
     double max = -INFINITY, sum = 0;
     for (int64_t i = 0; i < n; i++)

@@ -152,32 +152,7 @@ static double sum_of(int64_t n, const double *x) {
     return sum;
 }
 
-/* user: e [n_channels, k]; into wanted, which nobody needs any more, since the widest width comes last. */
-static zq_status project_errors(const rounding *r, int64_t g, void *user, zq_error *err) {
-    const zq_moments *m = r->moments;
-    const int64_t k = m->k, n = m->n_channels / m->groups;
-    return zq_feedback_project(&r->feedback[g], n, (const float *)user + g * n * k, NULL,
-                               r->wanted + g * n * k, err);
-}
-
-/* What rounding to nearest does to the outputs. */
-static zq_status find_loss(const rounding *r, const zq_weights *weights, double *loss_out, zq_error *err) {
-    const int64_t count = weights->n_channels * weights->per_channel;
-    float *e = zq_alloc_raw((size_t)count, sizeof *e);
-    if (e == NULL)
-        return zq_fail_memory(err);
-    zq_weights_dequantize(weights, e);
-    for (int64_t i = 0; i < count; i++)
-        e[i] = r->w[i] - e[i];
-    const zq_status status = for_groups(r, project_errors, e, err);
-    *loss_out = 0;
-    for (int64_t i = 0; status == ZQ_OK && i < count; i++)
-        *loss_out += (double)r->wanted[i] * r->wanted[i];
-    zq_free(e);
-    return status;
-}
-
-/* With error feedback below 8 bits. */
+/* With error feedback. */
 static zq_status round_width(const rounding *r, const zq_weight_spec *spec, int64_t n, int64_t k,
                              zq_weights *out, double *loss_out, zq_error *err) {
     attempt both[2] = {{.rest = NULL}, {.rest = NULL}};
@@ -204,13 +179,8 @@ static zq_status round_widths(const rounding *r, const zq_weight_spec *spec, int
         zq_weight_spec own = *spec;
         own.bits = bits[i];
         loss_out[i] = 0;
-        if (own.bits < 8 && r->feedback != NULL) {
-            ZQ_TRY(round_width(r, &own, n, k, &out[i], &loss_out[i], err));
-            continue;
-        }
-        ZQ_TRY(zq_weights_quantize(&own, n, k, r->w, r->floor, &out[i], err));
-        if (r->feedback != NULL)
-            ZQ_TRY(find_loss(r, &out[i], &loss_out[i], err));
+        ZQ_TRY(r->feedback != NULL ? round_width(r, &own, n, k, &out[i], &loss_out[i], err)
+                                   : zq_weights_quantize(&own, n, k, r->w, r->floor, &out[i], err));
     }
     return ZQ_OK;
 }

@@ -15,8 +15,8 @@ typedef struct zq_rounder {
     const zq_weight_spec *spec; /* whose bits are ignored */
 } zq_rounder;
 
-/* Below 8 bits with error feedback (quant/feedback.h), each channel with the scale that does least damage; to
- * nearest at 8 bits, and where there are no moments. moments: used up, cleared. bits: 2..8, increasing. out:
+/* With error feedback (quant/feedback.h), each channel with the scale that does least damage; to nearest where
+ * there are no moments. moments: used up, cleared. bits: 2..8, increasing. out:
  * [n_bits], each to be cleared. loss_out: [n_bits] squared error of the outputs on the inputs that the
  * moments hold, summed; 0: no moments. */
 zq_status zq_round_layer(const zq_rounder *rounder, int layer, zq_moments *moments, int n_bits,

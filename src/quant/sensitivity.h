@@ -22,6 +22,7 @@ const char *zq_output_rule_name(zq_output_rule rule);
 /* Whether an output is about many places of an image, such as cells or anchors, rather than about all of it.
  */
 bool zq_output_has_places(const zq_graph *graph, int output);
+bool zq_some_output_has_places(const zq_graph *graph);
 
 /* Distance for each image, averaged over outputs. reference, other: [n_outputs] plain outputs of n_images
  * images; distance: [n_images], written. agreement (NULL is allowed): [n_images], 1 where the top-1 agrees

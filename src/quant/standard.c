@@ -26,27 +26,14 @@ typedef struct search {
 
 /* ---- what is known */
 
-/* A channel's factor maps statistics, too: what is known of the input of an affine layer is known of its
- * output.
- */
-static zq_status derive_stats(zq_graph *graph, const zq_layer *layer, zq_error *err) {
-    const zq_node *node = &graph->nodes[layer->nodes[0]];
-    const zq_stats *from = graph->values[node->inputs[0]].stats;
-    zq_value *output = &graph->values[node->outputs[0]];
-    if (!layer->affine || from == NULL || output->stats != NULL || from->n_channels != layer->n_channels)
-        return ZQ_OK;
-    const zq_real *w = graph->values[layer->weight].constant->data;
-    const int bias = node->n_inputs > 2 ? node->inputs[2] : -1;
-    const zq_tensor *b = bias >= 0 ? graph->values[bias].constant : NULL;
-    zq_stats *stats = zq_stats_new(layer->n_channels);
-    if (stats == NULL)
-        return zq_fail_memory(err);
-    for (int64_t c = 0; c < layer->n_channels; c++) {
-        const double shift = b == NULL ? 0 : zq_tensor_item(b, zq_shape_count(&b->shape) == 1 ? 0 : c);
-        stats->mean[c] = (float)(from->mean[c] * (double)w[c] + shift);
-        stats->std[c] = (float)(from->std[c] * fabs((double)w[c]));
-    }
-    zq_value_set_stats(output, stats);
+/* What is known of the input of an affine layer is known of its output. */
+static zq_status derive_stats(zq_graph *graph, int node, zq_error *err) {
+    zq_value *output = &graph->values[graph->nodes[node].outputs[0]];
+    zq_stats *stats = NULL;
+    if (output->stats == NULL)
+        ZQ_TRY(zq_affine_stats(graph, node, &stats, err));
+    if (stats != NULL)
+        zq_value_set_stats(output, stats);
     return ZQ_OK;
 }
 
@@ -59,7 +46,7 @@ static zq_status find_known(search *s, zq_error *err) {
         const int node = layer->nodes[0];
         if (layer->n_nodes != 1 || zq_affine_channels(s->graph, node) != layer->n_channels)
             continue;
-        ZQ_TRY(derive_stats(s->graph, layer, err));
+        ZQ_TRY(derive_stats(s->graph, node, err));
         const zq_stats *stats = s->graph->values[s->graph->nodes[node].outputs[0]].stats;
         if (stats != NULL && stats->n_channels == layer->n_channels)
             s->layer_of[node] = i;

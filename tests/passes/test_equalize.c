@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "passes/affine.h"
 #include "passes/passes.h"
 #include "support/build.h"
 #include "support/evaluate.h"
@@ -100,6 +101,37 @@ static void test_known_behind_relu(void **state) {
     zq_graph_drop(graph);
 }
 
+/* What a BatchNormalization that stays by itself makes is known from its input, and equalized half the way.
+ */
+static void test_affine_maker(void **state) {
+    (void)state;
+    zq_graph *graph = zq_graph_new();
+    zq_error err = {0};
+    const int x = build_input(graph, "x", SHAPE(-1, 3, 8, 8));
+    const int w = build_random(graph, "w", SHAPE(C, 3, 3, 3), seed, -0.5, 0.5);
+    int inputs[5] = {
+        build_node(graph, "Relu", "relu", VALUES(build_node(graph, "Conv", "conv", VALUES(x, w))))};
+    for (int k = 0; k < 4; k++) {
+        static const char *const names[] = {"gamma", "beta", "mean", "var"};
+        inputs[1 + k] = build_random(graph, names[k], SHAPE(C), seed + (uint64_t)k, 0.1, 3);
+    }
+    const int bn = build_node(graph, "BatchNormalization", "bn", 5, inputs);
+    double range[C];
+    for (int64_t c = 0; c < C; c++)
+        range[c] = zq_tensor_item(graph->values[inputs[2]].constant, c) +
+                   4 * zq_tensor_item(graph->values[inputs[1]].constant, c);
+    assert_true(changes(graph, conv(graph, "b", bn, C, C)));
+    zq_stats *stats;
+    const int node = graph->values[zq_graph_find_value(graph, "bn")].producer;
+    assert_int_equal(zq_affine_stats(graph, node, &stats, &err), ZQ_OK);
+    assert_non_null(stats);
+    for (int64_t c = 0; c < C; c++)
+        assert_float_equal(largest(stats, c, false) / largest(stats, 0, false), sqrt(range[c] / range[0]),
+                           1e-3);
+    zq_stats_drop(stats);
+    zq_graph_drop(graph);
+}
+
 static void test_chains(void **state) {
     (void)state;
     zq_graph *graph = zq_graph_new();
@@ -170,11 +202,9 @@ static void test_left_alone(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ranges_become_equal),
-        cmocka_unit_test(test_known_behind_relu),
-        cmocka_unit_test(test_chains),
-        cmocka_unit_test(test_many_readers),
-        cmocka_unit_test(test_left_alone),
+        cmocka_unit_test(test_ranges_become_equal), cmocka_unit_test(test_known_behind_relu),
+        cmocka_unit_test(test_affine_maker),        cmocka_unit_test(test_chains),
+        cmocka_unit_test(test_many_readers),        cmocka_unit_test(test_left_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
