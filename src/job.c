@@ -97,8 +97,11 @@ static zq_status quantize(zq_job *job, const char *path, int *bits) {
         ZQ_TRY(zq_job_find_frontier(job));
         ZQ_TRY(zq_job_find_smallest(job, bits, &images));
     } else if (zq_job_fits_at_8(job, bits)) {
-        /* error feedback serves the many places of an image that aren't what it is about */
-        if (!zq_some_output_has_places(job->graph))
+        /* error feedback serves the many places of an image that aren't what it is about; without it nothing
+         * is searched, and more images tell more */
+        if (zq_some_output_has_places(job->graph))
+            images.choose = images.improve;
+        else
             ZQ_TRY(round_weights(job, &images.search, 1, &(int){8}, &job->settled));
         ZQ_TRY(zq_job_add_at_8(job, bits));
         ZQ_TRY(zq_job_judge(job, &images));
