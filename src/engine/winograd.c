@@ -7,8 +7,13 @@
 
 #include <string.h>
 
+#ifdef __AVX512F__
+#define LANES 16
+#else
+#define LANES 8
+#endif
+
 enum {
-    LANES = 8,
     IN = 6,  /* a tile */
     OUT = 4, /* its outputs */
     KINDS = IN * IN,
@@ -84,6 +89,19 @@ static inline void transform_taps(const lanes *g, int stride, lanes *y, int y_st
     y[5 * y_stride] = g[2 * stride];
 }
 
+/* Elements `apart` from each other. Element by element into memory, the load of all of them would wait for
+ * the last of the stores. */
+static inline lanes gather_lanes(const float *x, int64_t apart) {
+#if LANES == 16
+    return (lanes){x[0],         x[apart],     x[2 * apart],  x[3 * apart],  x[4 * apart],  x[5 * apart],
+                   x[6 * apart], x[7 * apart], x[8 * apart],  x[9 * apart],  x[10 * apart], x[11 * apart],
+                   x[12 * apart], x[13 * apart], x[14 * apart], x[15 * apart]};
+#else
+    return (lanes){x[0],         x[apart],     x[2 * apart], x[3 * apart],
+                   x[4 * apart], x[5 * apart], x[6 * apart], x[7 * apart]};
+#endif
+}
+
 /* LANES destination channels from out on, of source channel in. dst: [KINDS, c_in, c_out], as all such with
  * gaps */
 static void transform_weights_at(const zq_window *w, bool backward, const float *weights, int64_t in,
@@ -92,8 +110,7 @@ static void transform_weights_at(const zq_window *w, bool backward, const float 
     const float *const from = weights + in * per_in + out * per_out;
     lanes g[9], half[3 * IN], all[KINDS];
     for (int tap = 0; tap < 9; tap++)
-        for (int lane = 0; lane < LANES; lane++)
-            g[tap][lane] = from[lane * per_out + (backward ? 8 - tap : tap)];
+        g[tap] = gather_lanes(from + (backward ? 8 - tap : tap), per_out);
     for (int column = 0; column < 3; column++)
         transform_taps(g + column, 3, half + column, 3);
     for (int row = 0; row < IN; row++)
@@ -104,9 +121,10 @@ static void transform_weights_at(const zq_window *w, bool backward, const float 
 
 static void transform_weights(const zq_window *w, bool backward, const float *weights, float *dst) {
 #pragma omp parallel for schedule(static)
-    for (int64_t in = 0; in < w->c_in; in++)
+    for (int64_t first = 0; first < w->c_in; first += LANES) /* a few at a time: their weights share lines */
         for (int64_t out = 0; out < w->c_out; out += LANES)
-            transform_weights_at(w, backward, weights, in, out, dst);
+            for (int64_t in = first; in < first + LANES; in++)
+                transform_weights_at(w, backward, weights, in, out, dst);
 }
 
 /* ---- sources */

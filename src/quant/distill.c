@@ -192,7 +192,7 @@ static zq_status descend_fast(solver *solver, int n, double rate, zq_error *err)
 /* Images with edges, surfaces and more or less contrast, and a little photo-like noise. Statistics of
  * channels ask for none of these, and a few steps don't make them; but without them second moments of
  * features are those of one even texture: too much alike from image to image and from place to place. */
-static void start(solver *solver) {
+static zq_status start(solver *solver, zq_error *err) {
     static const double smallest_leaf = 1.0 / 8, noise_variance = 0.09, log_contrast = 0.5;
     static const double most = 0.7; /* deviations: more, and black and white spoil ranges */
     const int64_t n_channels = solver->shape.dims[1], area = solver->shape.dims[2] * solver->shape.dims[3];
@@ -207,7 +207,7 @@ static void start(solver *solver) {
         for (int64_t i = plane * area; i < (plane + 1) * area; i++)
             solver->x[i] = lo + (hi - lo) * solver->x[i];
     }
-    zq_noise_add_photo(solver->options->seed, &solver->shape, 0, noise_variance, solver->x);
+    ZQ_TRY(zq_noise_add_photo(solver->options->seed, &solver->shape, 0, noise_variance, solver->x, err));
 #pragma omp parallel for
     for (int64_t image = 0; image < solver->shape.dims[0]; image++) {
         const double z = fmin(zq_random_normal(seed, (uint64_t)image), most);
@@ -216,6 +216,7 @@ static void start(solver *solver) {
             solver->x[i] *= (float)contrast;
     }
     clamp_to_box(solver, 0, solver->shape.dims[0]);
+    return ZQ_OK;
 }
 
 /* Pixel at (y, x) between the pixels of a plane, whose border goes on outside. */
@@ -268,14 +269,14 @@ static zq_status distill_fast(solver *solver, zq_error *err) {
                              zq_matching_fits(&solver->matching, solver->plan, solver->micro);
     if (small_first)
         ZQ_TRY(make_small(solver, small_height, small_width, err));
-    start(solver);
+    ZQ_TRY(start(solver, err));
     if (small_first) {
         ZQ_TRY(descend_fast(solver, solver->n_steps * 3 / 4, 0.1, err));
         zq_plan_drop(solver->plan); /* it isn't needed any more, and both sizes at once take room */
         solver->plan = NULL;
         ZQ_TRY(resize(solver, height, width, err));
-        zq_noise_add_photo(zq_random_seed(solver->options->seed, "detail"), &solver->shape, 1, 0.01,
-                           solver->x);
+        ZQ_TRY(zq_noise_add_photo(zq_random_seed(solver->options->seed, "detail"), &solver->shape, 1, 0.01,
+                                  solver->x, err));
         clamp_to_box(solver, 0, solver->shape.dims[0]);
     }
     ZQ_TRY(plan_for(solver, height, width, err));
@@ -387,7 +388,7 @@ static zq_status make_images(solver *solver, zq_error *err) {
     case ZQ_DISTILL_PAPER:
         return distill_paper(solver, err);
     case ZQ_DISTILL_NOISE:
-        start(solver);
+        ZQ_TRY(start(solver, err));
         return ZQ_OK;
     }
     return zq_fail(err, ZQ_ERR_USAGE, "unknown recipe %d", (int)solver->options->recipe);

@@ -92,15 +92,17 @@ static zq_status add_node(void *user, zq_plan *plan, int node, zq_error *err) {
 }
 
 /* 0..1 becomes the pixels of the box. */
-static void draw_images(uint64_t seed, const zq_box *box, const zq_shape *shape, float *x) {
+static zq_status draw_images(uint64_t seed, const zq_box *box, const zq_shape *shape, float *x,
+                             zq_error *err) {
     const int64_t per_plane = shape->dims[2] * shape->dims[3];
     zq_leaves_draw(seed, shape, smallest_leaf, x);
-    zq_noise_add_photo(seed, shape, 0, grain * grain, x);
+    ZQ_TRY(zq_noise_add_photo(seed, shape, 0, grain * grain, x, err));
     for (int64_t plane = 0; plane < shape->dims[0] * shape->dims[1]; plane++) {
         const int64_t c = plane % shape->dims[1];
         for (int64_t i = plane * per_plane; i < (plane + 1) * per_plane; i++)
             x[i] = box->lo[c] + (box->hi[c] - box->lo[c]) * fminf(fmaxf(x[i], 0), 1);
     }
+    return ZQ_OK;
 }
 
 static zq_status run(estimate *e, const zq_box *box, uint64_t seed, zq_error *err) {
@@ -117,9 +119,11 @@ static zq_status run(estimate *e, const zq_box *box, uint64_t seed, zq_error *er
         return status;
     }
     for (int64_t i = 0; status == ZQ_OK && i < N_IMAGES; i += n_images) {
-        draw_images(zq_random_bits(zq_random_seed(seed, "estimate"), (uint64_t)i), box, &shape, x);
+        status =
+            draw_images(zq_random_bits(zq_random_seed(seed, "estimate"), (uint64_t)i), box, &shape, x, err);
         zq_plan_set_input(plan, 0, x);
-        status = zq_plan_forward_visited(plan, &visitor, err);
+        if (status == ZQ_OK)
+            status = zq_plan_forward_visited(plan, &visitor, err);
         e->n_portions++;
     }
     zq_plan_drop(plan);

@@ -12,6 +12,7 @@ void zq_noise_white(uint64_t seed, const zq_shape *shape, float *x);
  * by the square root of 2 from each octave (detail of 1, 2, 4 ... pixels) to the next. The n_octaves finest
  * octaves (0: all that fit into the image) have the given variance together. shape: [N, C, H, W]; x: plain.
  */
-void zq_noise_add_photo(uint64_t seed, const zq_shape *shape, int n_octaves, double variance, float *x);
+zq_status zq_noise_add_photo(uint64_t seed, const zq_shape *shape, int n_octaves, double variance, float *x,
+                             zq_error *err);
 
 #endif

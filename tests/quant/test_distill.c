@@ -158,7 +158,7 @@ static void photo_noise_resembles_photos(void **state) {
     static float x[N * C * S * S];
     const zq_shape shape = zq_shape_of(4, (const int64_t[]){N, C, S, S});
     double square = 0, neighbours = 0, colours = 0, n = 0;
-    zq_noise_add_photo(11, &shape, 0, 1, x);
+    assert_int_equal(zq_noise_add_photo(11, &shape, 0, 1, x, NULL), ZQ_OK);
     for (int image = 0; image < N; image++)
         for (int i = 0; i < S; i++)
             for (int j = 0; j + 1 < S; j++, n++) {
