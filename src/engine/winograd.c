@@ -2,7 +2,8 @@
 /* Tiles of 6 x 6 pixels that overlap by 2 become, channel by channel, 36 numbers each; the numbers of one
  * kind from all tiles are a matrix [tiles, c_in], which a matrix [c_in, c_out] of the weights takes to
  * [tiles, c_out]; and 36 such numbers become 4 x 4 outputs. Weights are transformed in every run: kept, they
- * would take four times their memory, and where there are tiles enough it costs little. */
+ * would take four times their memory. Those of so many destination channels at a time that what they become
+ * stays in the cache until it is used. */
 #include "engine/winograd.h"
 
 #include <string.h>
@@ -19,9 +20,10 @@ enum {
     KINDS = IN * IN,
     LEAST_CHANNELS = 32,
     LEAST_TILES = 32,
-    MOST_TILES = 256, /* at a time: what they become should stay in the cache of the last level */
-    ROWS = 128,       /* of a product that one thread makes */
-    GAP = 16,         /* floats behind a matrix: powers of two apart, 36 would share one set of the cache */
+    MOST_TILES = 256,       /* at a time: what they become should stay in the cache of the last level */
+    MOST_WEIGHTS = 1 << 15, /* at a time, likewise; a destination channel's where they are more */
+    ROWS = 128,             /* of a product that one thread makes */
+    GAP = 16, /* floats behind a matrix: powers of two apart, 36 would share one set of the cache */
 };
 
 typedef float lanes __attribute__((vector_size(LANES * sizeof(float))));
@@ -39,6 +41,13 @@ static tiling tiles_of(const zq_window *w) {
 static int64_t at_once(const zq_window *w) {
     const int64_t n = tiles_of(w).n;
     return n < MOST_TILES ? n : MOST_TILES;
+}
+
+/* Destination channels at a time. */
+static int64_t columns_of(const zq_window *w) {
+    int64_t n = MOST_WEIGHTS / w->c_in / LANES * LANES;
+    n = n < 4 * LANES ? 4 * LANES : n; /* products with fewer columns are slow */
+    return n < w->c_out ? n : w->c_out;
 }
 
 bool zq_winograd_takes(const zq_window *w) {
@@ -72,7 +81,7 @@ static int64_t apart(int64_t rows, int64_t columns) {
 
 size_t zq_winograd_room(const zq_window *w) {
     const int64_t n = at_once(w);
-    return (size_t)(KINDS * (apart(w->c_in, w->c_out) + apart(n, w->c_in) + apart(n, w->c_out)));
+    return (size_t)(KINDS * (apart(w->c_in, columns_of(w)) + apart(n, w->c_in) + apart(n, w->c_out)));
 }
 
 /* ---- weights */
@@ -93,8 +102,8 @@ static inline void transform_taps(const lanes *g, int stride, lanes *y, int y_st
  * the last of the stores. */
 static inline lanes gather_lanes(const float *x, int64_t apart) {
 #if LANES == 16
-    return (lanes){x[0],         x[apart],     x[2 * apart],  x[3 * apart],  x[4 * apart],  x[5 * apart],
-                   x[6 * apart], x[7 * apart], x[8 * apart],  x[9 * apart],  x[10 * apart], x[11 * apart],
+    return (lanes){x[0],          x[apart],      x[2 * apart],  x[3 * apart], x[4 * apart],  x[5 * apart],
+                   x[6 * apart],  x[7 * apart],  x[8 * apart],  x[9 * apart], x[10 * apart], x[11 * apart],
                    x[12 * apart], x[13 * apart], x[14 * apart], x[15 * apart]};
 #else
     return (lanes){x[0],         x[apart],     x[2 * apart], x[3 * apart],
@@ -102,10 +111,10 @@ static inline lanes gather_lanes(const float *x, int64_t apart) {
 #endif
 }
 
-/* LANES destination channels from out on, of source channel in. dst: [KINDS, c_in, c_out], as all such with
- * gaps */
+/* LANES destination channels from out on, of source channel in. dst: theirs in a matrix [KINDS, c_in,
+ * n_columns], as all such with gaps */
 static void transform_weights_at(const zq_window *w, bool backward, const float *weights, int64_t in,
-                                 int64_t out, float *dst) {
+                                 int64_t out, int64_t n_columns, float *dst) {
     const int64_t per_in = backward ? w->c_out * 9 : 9, per_out = backward ? 9 : w->c_in * 9;
     const float *const from = weights + in * per_in + out * per_out;
     lanes g[9], half[3 * IN], all[KINDS];
@@ -116,15 +125,17 @@ static void transform_weights_at(const zq_window *w, bool backward, const float 
     for (int row = 0; row < IN; row++)
         transform_taps(half + 3 * row, 1, all + IN * row, 1);
     for (int kind = 0; kind < KINDS; kind++)
-        memcpy(dst + kind * apart(w->c_in, w->c_out) + in * w->c_out + out, &all[kind], sizeof(lanes));
+        memcpy(dst + kind * apart(w->c_in, n_columns) + in * n_columns, &all[kind], sizeof(lanes));
 }
 
-static void transform_weights(const zq_window *w, bool backward, const float *weights, float *dst) {
+/* Destination channels from out on. dst: [KINDS, c_in, n_columns] */
+static void transform_weights(const zq_window *w, bool backward, const float *weights, int64_t out,
+                              int64_t n_columns, float *dst) {
 #pragma omp parallel for schedule(static)
     for (int64_t first = 0; first < w->c_in; first += LANES) /* a few at a time: their weights share lines */
-        for (int64_t out = 0; out < w->c_out; out += LANES)
+        for (int64_t c = 0; c < n_columns; c += LANES)
             for (int64_t in = first; in < first + LANES; in++)
-                transform_weights_at(w, backward, weights, in, out, dst);
+                transform_weights_at(w, backward, weights, in, out + c, n_columns, dst + c);
 }
 
 /* ---- sources */
@@ -226,9 +237,9 @@ static void finish_tiles(const zq_window *w, const float *sums, int64_t first, i
 
 /* ---- all of it */
 
-/* sums [KINDS, n, c_out] = tiles [KINDS, n, c_in] weights [KINDS, c_in, c_out] */
-static zq_status multiply(const zq_window *w, int64_t n, const float *tiles, const float *weights,
-                          float *sums, zq_error *err) {
+/* Columns of sums [KINDS, n, c_out] = tiles [KINDS, n, c_in] weights [KINDS, c_in, n_columns] */
+static zq_status multiply(const zq_window *w, int64_t n, const float *tiles, int64_t n_columns,
+                          const float *weights, float *sums, zq_error *err) {
     const int64_t n_parts = (n + ROWS - 1) / ROWS;
     zq_status status = ZQ_OK;
 #pragma omp parallel for schedule(static)
@@ -237,8 +248,8 @@ static zq_status multiply(const zq_window *w, int64_t n, const float *tiles, con
         const int64_t n_rows = (at % n_parts + 1) * n / n_parts - first;
         zq_error own = {0};
         const zq_status done = zq_dnn_gemm_inside(
-            false, false, n_rows, w->c_out, w->c_in, 1, tiles + kind * apart(n, w->c_in) + first * w->c_in,
-            w->c_in, weights + kind * apart(w->c_in, w->c_out), w->c_out, 0,
+            false, false, n_rows, n_columns, w->c_in, 1, tiles + kind * apart(n, w->c_in) + first * w->c_in,
+            w->c_in, weights + kind * apart(w->c_in, n_columns), n_columns, 0,
             sums + kind * apart(n, w->c_out) + first * w->c_out, w->c_out, &own);
         if (done != ZQ_OK) {
 #pragma omp critical(zq_winograd)
@@ -253,14 +264,18 @@ static zq_status multiply(const zq_window *w, int64_t n, const float *tiles, con
 
 zq_status zq_winograd_run(const zq_window *w, bool backward, const float *src, const float *weights,
                           const float *bias, bool relu, float *room, float *dst, zq_error *err) {
-    const int64_t n_tiles = tiles_of(w).n, most = at_once(w);
-    float *const tiles = room + KINDS * apart(w->c_in, w->c_out);
+    const int64_t n_tiles = tiles_of(w).n, most = at_once(w), columns = columns_of(w);
+    float *const tiles = room + KINDS * apart(w->c_in, columns);
     float *const sums = tiles + KINDS * apart(most, w->c_in);
-    transform_weights(w, backward, weights, room);
     for (int64_t first = 0; first < n_tiles; first += most) {
         const int64_t n = n_tiles - first < most ? n_tiles - first : most;
         transform_tiles(w, src, first, n, tiles);
-        ZQ_TRY(multiply(w, n, tiles, room, sums, err));
+        for (int64_t out = 0; out < w->c_out; out += columns) {
+            const int64_t n_columns = w->c_out - out < columns ? w->c_out - out : columns;
+            if (first == 0 || columns < w->c_out)
+                transform_weights(w, backward, weights, out, n_columns, room);
+            ZQ_TRY(multiply(w, n, tiles, n_columns, room, sums + out, err));
+        }
         finish_tiles(w, sums, first, n, bias, relu, dst);
     }
     return ZQ_OK;

@@ -21,8 +21,8 @@ void zq_noise_white(uint64_t seed, const zq_shape *shape, float *x) {
 typedef struct lattice {
     uint64_t seed, stride; /* stride: lattice points in a row */
     double spacing, shift_y, shift_x, weight;
-    int64_t row;            /* of points that above holds; -1: none yet */
-    double *above, *below;  /* [stride] points */
+    int64_t row;           /* of points that above holds; -1: none yet */
+    double *above, *below; /* [stride] points */
 } lattice;
 
 /* Where one row of one plane's pixels lies, and that of the next plane. */
