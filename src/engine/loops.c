@@ -46,6 +46,29 @@ void zq_loop_clamp(size_t n, const float *x, zq_clamp clamp, float *dst) {
         dst[i] = clamped(x[i], clamp);
 }
 
+static void clamp_sum_row(int64_t n, const float *restrict x, zq_clamp clamp, float *restrict dst,
+                          double *restrict sum, double *restrict square) {
+#pragma omp simd
+    for (int64_t c = 0; c < n; c++) {
+        const double value = x[c];
+        sum[c] += value;
+        square[c] += value * value;
+        dst[c] = clamped(x[c], clamp);
+    }
+}
+
+void zq_loop_clamp_sum(const zq_slot *slot, zq_clamp clamp, float *dst, double *sums) {
+    const int64_t n_channels = slot->channels, image_size = n_channels * slot->positions;
+    const float *const x = slot->data;
+    memset(sums, 0, (size_t)(slot->images * n_channels) * 2 * sizeof *sums);
+#pragma omp parallel for schedule(static)
+    for (int64_t image = 0; image < slot->images; image++) {
+        double *const sum = sums + image * 2 * n_channels;
+        for (int64_t i = image * image_size; i < (image + 1) * image_size; i += n_channels)
+            clamp_sum_row(n_channels, x + i, clamp, dst + i, sum, sum + n_channels);
+    }
+}
+
 /* Copies of the bounds and no branches, or else the bytes written keep the compiler from vectorizing. */
 static void add_piece(size_t n, const float *a, const float *b, zq_clamp clamp, float *dst, uint8_t *passed) {
     const float lo = clamp.lo, hi = clamp.hi;

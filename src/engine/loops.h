@@ -28,6 +28,10 @@ bool zq_clamp_of(const zq_plan *plan, int node, zq_clamp *out);
 /* dst = clamp(x); dst may be x */
 void zq_loop_clamp(size_t n, const float *x, zq_clamp clamp, float *dst);
 
+/* The same of a slot with channels innermost, and on the way the sums and sums of squares of x over each
+ * image. sums: [images, 2, channels], written */
+void zq_loop_clamp_sum(const zq_slot *slot, zq_clamp clamp, float *dst, double *sums);
+
 /* dst = clamp(a + b); dst may be a or b. passed: [n] 1 where the sum lies between the bounds, else 0; NULL:
  * not wanted */
 void zq_loop_add(size_t n, const float *a, const float *b, zq_clamp clamp, float *dst, uint8_t *passed);

@@ -14,6 +14,8 @@ double zq_plan_now_ms(void) {
 
 static zq_status run(zq_plan *plan, zq_step *step, const zq_plan_override *override, zq_error *err) {
     const double start = zq_plan_now_ms();
+    for (int o = 0; o < step->n_out; o++)
+        plan->slots[step->out[o]].summed = false;
     const zq_status status =
         override == NULL ? step->kind->forward(plan, step, err)
                          : step->kind->override(plan, step, override->n_variants, override->weights, err);

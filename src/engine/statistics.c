@@ -30,8 +30,10 @@ static void sum_plain(int64_t n_channels, int64_t n_positions, const float *rest
     }
 }
 
-/* plan->sums becomes [images, 2, channels]: sums, then sums of squares. */
-static void sum_images(zq_plan *plan, const zq_slot *slot) {
+/* [images, 2, channels]: sums, then sums of squares. */
+static const double *sum_images(zq_plan *plan, const zq_slot *slot) {
+    if (slot->summed)
+        return slot->sums;
     const int64_t n_channels = slot->channels;
     memset(plan->sums, 0, (size_t)(slot->images * n_channels) * 2 * sizeof *plan->sums);
 #pragma omp parallel for schedule(static)
@@ -43,6 +45,7 @@ static void sum_images(zq_plan *plan, const zq_slot *slot) {
         else
             sum_plain(n_channels, slot->positions, x, sum, sum + n_channels);
     }
+    return plan->sums;
 }
 
 static void moments(double n, double sum, double square, float *mean, float *variance) {
@@ -66,12 +69,12 @@ void zq_plan_statistics(zq_plan *plan, int value, float *mean, float *variance) 
     const int64_t n_channels = slot->channels;
     if (!has_data(slot, n_channels, mean, variance))
         return;
-    sum_images(plan, slot);
+    const double *const sums = sum_images(plan, slot);
     for (int64_t c = 0; c < n_channels; c++) {
         double sum = 0, square = 0;
         for (int64_t image = 0; image < slot->images; image++) {
-            sum += plan->sums[image * 2 * n_channels + c];
-            square += plan->sums[(image * 2 + 1) * n_channels + c];
+            sum += sums[image * 2 * n_channels + c];
+            square += sums[(image * 2 + 1) * n_channels + c];
         }
         moments((double)(slot->images * slot->positions), sum, square, &mean[c], &variance[c]);
     }
@@ -82,9 +85,9 @@ void zq_plan_image_statistics(zq_plan *plan, int value, float *mean, float *vari
     const int64_t n_channels = slot->channels;
     if (!has_data(slot, slot->images * n_channels, mean, variance))
         return;
-    sum_images(plan, slot);
+    const double *const sums = sum_images(plan, slot);
     for (int64_t image = 0; image < slot->images; image++) {
-        const double *const sum = plan->sums + image * 2 * n_channels;
+        const double *const sum = sums + image * 2 * n_channels;
         for (int64_t c = 0; c < n_channels; c++)
             moments((double)slot->positions, sum[c], sum[n_channels + c], &mean[image * n_channels + c],
                     &variance[image * n_channels + c]);

@@ -31,6 +31,8 @@ typedef struct zq_slot {
     int reader_lo, reader_hi; /* first and last step that reads it; -1: none */
     int root;                 /* the value whose memory it shares; itself: none */
     int gradient_root;        /* the same for gradients */
+    double *sums;             /* [images, 2, channels] where a step that reads it makes them; its own */
+    bool summed;              /* they are those of data */
     /* during a backward pass: */
     bool reached;             /* gradient holds something */
     const zq_plan_seed *seed; /* still to be added; NULL: none */

@@ -35,9 +35,10 @@ void zq_plan_read(zq_plan *plan, int value, float *dst) {
 }
 
 float *zq_plan_poke(zq_plan *plan, int value, size_t *n_out) {
-    const zq_slot *slot = &plan->slots[value];
+    zq_slot *slot = &plan->slots[value];
     if (slot->data == NULL || slot->dtype != ZQ_F32 || slot->constant != NULL)
         return NULL;
+    slot->summed = false;
     *n_out = slot->n;
     return slot->data;
 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/random.h"
 #include "quant/calibrate.h"
 
 #include <float.h>
@@ -10,7 +11,8 @@ enum {
     ZERO = ZQ_HISTOGRAM_ZERO,
     BLOCK = 4096, /* elements binned at a time: their indices stay in the first-level cache */
     N_SHRINKS = 100,
-    LEAST_EXPONENT = -100, /* of a width: its inverse is still a float */
+    MOST_COUNTED = 1 << 20, /* elements of one call: of more, as many */
+    LEAST_EXPONENT = -100,  /* of a width: its inverse is still a float */
 };
 static const double shrink = 0.965; /* from one clip candidate to the next: the last is 0.03 of the extreme */
 
@@ -42,7 +44,7 @@ static void widen(zq_histogram *h, float largest) {
 
 typedef struct extremes {
     float lo, hi;
-    size_t n_bad, n_zeros; /* not finite; exactly 0 */
+    size_t n_bad; /* not finite */
 } extremes;
 
 void zq_histogram_merge(zq_histogram *histogram, zq_histogram *other, double weight) {
@@ -62,50 +64,29 @@ void zq_histogram_merge(zq_histogram *histogram, zq_histogram *other, double wei
     histogram->n += weight * other->n;
 }
 
-/* In LANES at a time, because a compiler must not reorder minima of floats on its own. */
 static extremes find_extremes(size_t n, const float *x) {
-    enum { LANES = 16 };
-    float lo[LANES], hi[LANES];
-    uint32_t n_bad[LANES] = {0}, n_zeros[LANES] = {0};
-    for (int l = 0; l < LANES; l++) {
-        lo[l] = FLT_MAX;
-        hi[l] = -FLT_MAX;
+    float lo = FLT_MAX, hi = -FLT_MAX;
+    size_t n_bad = 0;
+#pragma omp simd reduction(min : lo) reduction(max : hi) reduction(+ : n_bad)
+    for (size_t i = 0; i < n; i++) {
+        lo = x[i] < lo ? x[i] : lo;
+        hi = x[i] > hi ? x[i] : hi;
+        n_bad += !(fabsf(x[i]) <= FLT_MAX);
     }
-    extremes all = {FLT_MAX, -FLT_MAX, 0, 0};
-    const size_t n_whole = n - n % LANES;
-    for (size_t i = 0; i < n_whole; i += LANES)
-        for (int l = 0; l < LANES; l++) {
-            const float v = x[i + (size_t)l];
-            lo[l] = v < lo[l] ? v : lo[l];
-            hi[l] = v > hi[l] ? v : hi[l];
-            n_bad[l] += !(fabsf(v) <= FLT_MAX);
-            n_zeros[l] += v == 0;
-        }
-    for (size_t i = n_whole; i < n; i++) {
-        const float v = x[i];
-        all.lo = v < all.lo ? v : all.lo;
-        all.hi = v > all.hi ? v : all.hi;
-        all.n_bad += !(fabsf(v) <= FLT_MAX);
-        all.n_zeros += v == 0;
-    }
-    for (int l = 0; l < LANES; l++) {
-        all.lo = lo[l] < all.lo ? lo[l] : all.lo;
-        all.hi = hi[l] > all.hi ? hi[l] : all.hi;
-        all.n_bad += n_bad[l];
-        all.n_zeros += n_zeros[l];
-    }
-    return all;
+    return (extremes){lo, hi, n_bad};
 }
 
 /* Counts finite values that fit. Two tables take turns, because successive values often fall into one bin and
- * an increment must wait for the one before. */
-static void count_block(zq_histogram *h, size_t n, const float *x) {
-    int index[BLOCK];
+ * an increment must wait for the one before. Each counts as `weight` of them. */
+static void count_block(zq_histogram *h, size_t n, const float *x, double weight) {
+    int index[BLOCK], n_zeros = 0;
     uint32_t even[BINS] = {0}, odd[BINS] = {0};
     const float per_width = (float)(1 / h->width);
-#pragma omp simd
-    for (size_t i = 0; i < n; i++)
+#pragma omp simd reduction(+ : n_zeros)
+    for (size_t i = 0; i < n; i++) {
         index[i] = (int)floorf(x[i] * per_width) + ZERO;
+        n_zeros += x[i] == 0;
+    }
     for (size_t i = 0; i + 1 < n; i += 2) {
         even[index[i]]++;
         odd[index[i + 1]]++;
@@ -113,20 +94,37 @@ static void count_block(zq_histogram *h, size_t n, const float *x) {
     if (n % 2 != 0)
         even[index[n - 1]]++;
     for (int i = 0; i < BINS; i++)
-        h->count[i] += (double)even[i] + (double)odd[i];
+        h->count[i] += weight * ((double)even[i] + (double)odd[i]);
+    h->count[ZERO] -= weight * n_zeros;
+    h->zeros += weight * n_zeros;
+}
+
+/* Blocks spread over all elements, one at random in each of as many parts: planes repeat at even distances.
+ */
+static void count_some(zq_histogram *h, size_t n, const float *x) {
+    const size_t n_blocks = MOST_COUNTED / BLOCK, part = n / n_blocks;
+    const double weight = (double)n / MOST_COUNTED;
+    for (size_t k = 0; k < n_blocks; k++) {
+        const double at = zq_random_uniform(0, k) * (double)(part - BLOCK);
+        count_block(h, BLOCK, x + k * part + (size_t)at, weight);
+    }
 }
 
 static void add_finite(zq_histogram *h, size_t n, const float *x, const extremes *found) {
     h->lo = h->n == 0 || found->lo < h->lo ? found->lo : h->lo;
     h->hi = h->n == 0 || found->hi > h->hi ? found->hi : h->hi;
     h->n += (double)n;
-    h->zeros += (double)found->n_zeros;
-    if (found->n_zeros == n)
+    if (found->lo == 0 && found->hi == 0) {
+        h->zeros += (double)n;
         return;
+    }
     widen(h, fmaxf(-found->lo, found->hi));
+    if (n > MOST_COUNTED) {
+        count_some(h, n, x);
+        return;
+    }
     for (size_t i = 0; i < n; i += BLOCK)
-        count_block(h, n - i < BLOCK ? n - i : BLOCK, x + i);
-    h->count[ZERO] -= (double)found->n_zeros;
+        count_block(h, n - i < BLOCK ? n - i : BLOCK, x + i, 1);
 }
 
 void zq_histogram_add(zq_histogram *histogram, size_t n, const float *x) {

@@ -23,8 +23,8 @@ static int64_t draw(int64_t lo, int64_t hi) {
 static zq_window draw_window(void) {
     zq_window w = {.n_spatial = 2,
                    .n_images = draw(8, 12),
-                   .c_in = 8 * draw(4, 7),
-                   .c_out = 8 * draw(4, 7),
+                   .c_in = 16 * draw(2, 6),
+                   .c_out = 16 * draw(2, 6),
                    .groups = 1};
     for (int i = 0; i < 2; i++) {
         w.kernel[i] = 3;
@@ -123,6 +123,16 @@ static void many_tiles_match_the_definition(void **state) {
     check(&w, true);
 }
 
+/* More weights than are transformed at a time, and a remainder. */
+static void many_channels_match_the_definition(void **state) {
+    (void)state;
+    zq_window w = draw_window();
+    w.c_in = 336;
+    w.c_out = 208;
+    check(&w, false);
+    check(&w, true);
+}
+
 static void other_convolutions_are_left_to_others(void **state) {
     (void)state;
     const zq_window taken = draw_window();
@@ -168,6 +178,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(both_directions_match_the_definition),
         cmocka_unit_test(many_tiles_match_the_definition),
+        cmocka_unit_test(many_channels_match_the_definition),
         cmocka_unit_test(other_convolutions_are_left_to_others),
         cmocka_unit_test(not_a_number_passes),
     };
