@@ -53,6 +53,8 @@ struct zq_job {
     uint64_t limit; /* the target in units of the cost */
     zq_sensitivity sensitivity;
     zq_frontier frontier;
+    double *joint; /* [frontier.n_points] damage of all layers together, predicted (quant/superposed.h);
+                      NULL: not yet */
     int64_t n_measured, n_formula; /* runs of the network that found it, and of the paper's formula */
     bool saves_frontier;
     zq_profile profile;
@@ -139,6 +141,9 @@ void zq_job_use_activations(zq_job *job, const zq_activation *activations);
 
 /* Weights rounded, sensitivities and frontier, unless they are known. */
 zq_status zq_job_find_frontier(zq_job *job);
+
+/* Predicts the damage of each point with all layers narrowed, for whoever reads of it. [job_search.c] */
+zq_status zq_job_predict_frontier(zq_job *job);
 
 /* The frontier from the sensitivities; images: for measurements with several layers narrowed. [job_search.c]
  */

@@ -17,7 +17,7 @@ typedef struct amount {
 } amount;
 
 static const amount amounts[] = {
-    {0, 32, 512, 1024, 10}, {2e7, 32, 256, 512, 10}, {1e8, 32, 128, 256, 10}, {1e9, 16, 32, 128, 8}};
+    {0, 32, 512, 1024, 10}, {2e7, 32, 256, 512, 10}, {1e8, 32, 128, 256, 8}, {1e9, 16, 32, 128, 8}};
 enum { N_AMOUNTS = sizeof amounts / sizeof amounts[0], MOST_STEPS = 20 };
 
 /* Beyond that, images of classes that others show already tell little. */

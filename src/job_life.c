@@ -59,6 +59,7 @@ void zq_job_forget_results(zq_job *job) {
     zq_rounding_clear(&job->learned);
     zq_sensitivity_clear(&job->sensitivity);
     zq_frontier_clear(&job->frontier);
+    zq_free(job->joint);
     zq_free(job->allotted);
     zq_free(job->even);
     zq_free(job->finest);
@@ -69,6 +70,7 @@ void zq_job_forget_results(zq_job *job) {
     zq_free(job->output_path);
     job->activations = job->allotted = job->even = job->finest = NULL;
     job->seen = NULL;
+    job->joint = NULL;
     job->grid_damage = NULL;
     job->grid_choice = NULL;
     job->output_path = NULL;

@@ -75,6 +75,7 @@ static zq_record make_record(const zq_job *job) {
                         .grid_damage = job->grid_damage,
                         .sensitivity = job->sensitivity.omega != NULL ? &job->sensitivity : NULL,
                         .frontier = job->frontier.n_points > 0 ? &job->frontier : NULL,
+                        .joint = job->joint,
                         .n_measured = job->n_measured,
                         .n_formula = job->n_formula,
                         .is_saved = job->saves_frontier,
@@ -96,7 +97,7 @@ static zq_record make_record(const zq_job *job) {
 }
 
 char *zq_job_json(zq_job *job) {
-    if (zq_job_need_model(job) != ZQ_OK)
+    if (zq_job_need_model(job) != ZQ_OK || zq_job_predict_frontier(job) != ZQ_OK)
         return NULL;
     const zq_record record = make_record(job);
     return zq_record_json(&record);
@@ -116,6 +117,7 @@ zq_status zq_job_write_csv(zq_job *job, const char *path) {
     ZQ_TRY(zq_job_check_path(job, path));
     if (job->frontier.n_points == 0)
         return zq_fail(&job->error, ZQ_ERR_USAGE, "no frontier has been measured yet");
+    ZQ_TRY(zq_job_predict_frontier(job));
     const zq_record record = make_record(job);
     return zq_csv_write(path, &record, &job->error);
 }
@@ -126,6 +128,7 @@ zq_status zq_job_write_report(zq_job *job, const char *path) {
         return zq_fail(&job->error, ZQ_ERR_USAGE,
                        "nothing has been quantized yet, so there is nothing to report");
     ZQ_TRY(zq_job_find_frontier(job));
+    ZQ_TRY(zq_job_predict_frontier(job));
     const zq_record record = make_record(job);
     return zq_html_write(path, &record, &job->error);
 }

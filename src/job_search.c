@@ -47,11 +47,11 @@ static zq_status search_independent(zq_job *job, const uint64_t *costs, const do
     return zq_allocate(n_layers, n_widths, costs, omega, 0, &job->frontier, &job->error);
 }
 
-/* What a few distilled images say of such a layer is too good to be true: what the images have in common, its
- * weights are fitted to. Photos have it less in common: with 2 bits in a classifier they lose twice as much.
- */
+/* What distilled images say of less than 4 bits is too good to be true: what the images have in common, the
+ * weights are fitted to, and photos have it less in common. Most of all where few inputs were seen: with 2
+ * bits in a classifier photos lose twice as much. */
 static double caution(const zq_job *job, int layer, int bits) {
-    return job->rounding.scarce[layer] && bits < 4 ? 4 : 1;
+    return bits >= 4 ? 1 : job->rounding.scarce[layer] ? 4 : 2;
 }
 
 /* costs, omega: [n_layers, n_widths]; a width that a layer may not have gets a negative omega. */
@@ -84,4 +84,15 @@ zq_status zq_job_search(zq_job *job, const zq_images *images) {
     zq_free(costs);
     zq_free(omega);
     return status == ZQ_OK ? zq_job_end_stage(job) : status;
+}
+
+zq_status zq_job_predict_frontier(zq_job *job) {
+    const zq_frontier *frontier = &job->frontier;
+    if (frontier->n_points == 0 || job->joint != NULL)
+        return ZQ_OK;
+    job->joint = zq_alloc((size_t)frontier->n_points, sizeof *job->joint);
+    if (job->joint == NULL)
+        return zq_fail_memory(&job->error);
+    return zq_superposed_predict(&job->sensitivity.superposed, frontier->n_points, frontier->choice,
+                                 job->joint, &job->error);
 }

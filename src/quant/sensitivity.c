@@ -26,10 +26,10 @@ typedef struct session {
     const zq_rounding *rounding;
     zq_sensitivity *result;
     bool sampled;
-    int n_measured;   /* of the widths, the narrowest; the others follow from the last of them */
-    zq_plan *plan;    /* owned, like all below */
-    int64_t n_images; /* of them that are used, at most */
-    int64_t micro;
+    int n_measured;       /* of the widths, the narrowest; the others follow from the last of them */
+    zq_plan *plan;        /* owned, like all below */
+    int64_t n_images;     /* of them that are used, at most */
+    int64_t micro, first; /* of a batch: how many, and its first one */
     int variants;
     double *halves[2];             /* [n_layers, n_widths] sums over every other batch */
     float *input;                  /* [variants * micro images] */
@@ -152,33 +152,35 @@ static void load_weights(session *s, int layer) {
     }
 }
 
-/* Adds the distances of the images in group number group of the output to sum. */
-static void add_distance(session *s, int group, double *sum) {
+/* A layer at a width, in group number group of the output: adds the distances of the images to its sum. */
+static void add_distance(session *s, int group, int layer, int width, double *sums) {
     for (int o = 0; o < s->graph->n_outputs; o++) {
         const int64_t n = zq_shape_count(zq_plan_shape(s->plan, s->graph->outputs[o])) / s->variants;
         s->group[o] = s->output[o] + group * n;
     }
     zq_output_distance(s->graph, s->micro, (const float *const *)s->reference, s->group, s->distance, NULL);
     for (int64_t i = 0; i < s->micro; i++)
-        *sum += s->distance[i];
+        sums[width] += s->distance[i];
+    zq_superposed_keep_layer(&s->result->superposed, layer, width, s->first, s->micro, s->group[0]);
 }
 
 /* One node: only what lies behind it runs, for `variants` widths at a time. */
-static zq_status measure_node(session *s, int node, double *sums, zq_error *err) {
+static zq_status measure_node(session *s, int layer, int node, double *sums, zq_error *err) {
     for (int k = 0; k < s->n_measured; k += s->variants) {
         const zq_plan_override override = {
             .node = node, .n_variants = s->variants, .weights = (const float *const *)(s->weights + k)};
         ZQ_TRY(zq_plan_forward_override(s->plan, &override, err));
         read_outputs(s, s->output);
         for (int v = 0; v < s->variants; v++)
-            add_distance(s, v, &sums[k + v]);
+            add_distance(s, v, layer, k + v, sums);
     }
     return ZQ_OK;
 }
 
 /* Several nodes share the weight: the whole network runs once for each width, and once more to be as before.
  */
-static zq_status measure_shared(session *s, const zq_layer *layer, double *sums, zq_error *err) {
+static zq_status measure_shared(session *s, int i, double *sums, zq_error *err) {
+    const zq_layer *layer = &s->layers->items[i];
     zq_status status = ZQ_OK;
     for (int k = 0; k <= s->n_measured; k++) {
         const float *weights = k < s->n_measured ? s->weights[k] : NULL;
@@ -190,7 +192,7 @@ static zq_status measure_shared(session *s, const zq_layer *layer, double *sums,
             return status;
         if (weights != NULL) {
             read_outputs(s, s->output);
-            add_distance(s, 0, &sums[k]);
+            add_distance(s, 0, i, k, sums);
         }
     }
     return ZQ_OK;
@@ -200,8 +202,8 @@ static zq_status measure_layer(session *s, int i, double *half, zq_error *err) {
     const zq_layer *layer = &s->layers->items[i];
     double *const sums = half + (size_t)i * (size_t)s->result->n_widths;
     load_weights(s, i);
-    ZQ_TRY(layer->n_nodes == 1 ? measure_node(s, layer->nodes[0], sums, err)
-                               : measure_shared(s, layer, sums, err));
+    ZQ_TRY(layer->n_nodes == 1 ? measure_node(s, i, layer->nodes[0], sums, err)
+                               : measure_shared(s, i, sums, err));
     s->done++;
     if (s->callback != NULL && s->callback(s->user, s->done, s->total) != 0)
         return zq_fail(err, ZQ_ERR_CANCELLED, "cancelled after %d of %d sensitivities", s->done, s->total);
@@ -217,6 +219,8 @@ static zq_status measure_batch(session *s, int64_t first, double *half, zq_error
     zq_plan_set_input(s->plan, 0, s->input);
     ZQ_TRY(zq_plan_forward(s->plan, err));
     read_outputs(s, s->reference);
+    s->first = first;
+    zq_superposed_keep(&s->result->superposed, first, s->micro, s->reference[0]);
     for (int i = s->layers->n - 1; i >= 0; i--)
         ZQ_TRY(measure_layer(s, i, half, err));
     return ZQ_OK;
@@ -243,6 +247,13 @@ static double less(const session *s, int i, int k, int last) {
     return error > 0 ? squared_error(s, i, k, w, s->channel_first) / error : 0;
 }
 
+/* Damage grows with the square of what scores are off by. */
+static void derive(session *s, int i, int k, int last, double *omega) {
+    const double share = less(s, i, k, last);
+    omega[k] = omega[last] * share;
+    zq_superposed_derive(&s->result->superposed, i, k, last, (float)sqrt(share));
+}
+
 /* Means of what was measured, and the widths that weren't. */
 static void conclude(session *s, int64_t n_images) {
     const int n_widths = s->result->n_widths, last = s->n_measured - 1;
@@ -252,7 +263,7 @@ static void conclude(session *s, int64_t n_images) {
         for (int k = 0; k < s->n_measured; k++)
             omega[k] = (a[k] + b[k]) / (double)n_images;
         for (int k = s->n_measured; k < n_widths; k++)
-            omega[k] = omega[last] * less(s, i, k, last);
+            derive(s, i, k, last, omega);
     }
 }
 
@@ -268,6 +279,8 @@ static zq_status measure_runs(session *s, zq_error *err) {
     s->total = (int)n_batches * s->layers->n;
     if (status == ZQ_OK)
         status = make_room(s, err);
+    if (status == ZQ_OK)
+        zq_superposed_init(s->graph, s->layers->n, n_widths, s->n_images, &s->result->superposed);
     int64_t b = 0;
     for (bool enough_seen = false; b < n_batches && status == ZQ_OK && !enough_seen; b++) {
         status = measure_batch(s, b * s->micro, s->halves[b % 2], err);
@@ -322,8 +335,10 @@ zq_status zq_sensitivity_measure(zq_graph *graph, const zq_layers *layers, const
     /* 8 bits are exact for a per-channel scale */
     for (int i = 0; i < layers->n; i++)
         for (int k = 0; k < n_widths && layers->items[i].affine; k++)
-            if (widths[k] == 8)
+            if (widths[k] == 8) {
                 out->omega[i * n_widths + k] = 0;
+                zq_superposed_derive(&out->superposed, i, k, k, 0);
+            }
     if (status != ZQ_OK)
         zq_sensitivity_clear(out);
     return status;
@@ -331,5 +346,6 @@ zq_status zq_sensitivity_measure(zq_graph *graph, const zq_layers *layers, const
 
 void zq_sensitivity_clear(zq_sensitivity *sensitivity) {
     zq_free(sensitivity->omega);
+    zq_superposed_clear(&sensitivity->superposed);
     memset(sensitivity, 0, sizeof *sensitivity);
 }

@@ -7,6 +7,7 @@
 #include "quant/distill.h"
 #include "quant/layers.h"
 #include "quant/quantizer.h"
+#include "quant/superposed.h"
 
 /* How two outputs of a network are compared. */
 typedef enum zq_output_rule {
@@ -49,6 +50,7 @@ typedef struct zq_sensitivity {
     int widths[ZQ_MAX_WIDTHS]; /* bits, increasing */
     double *omega;             /* [n_layers, n_widths], owned */
     zq_sensitivity_method method;
+    zq_superposed superposed; /* what each layer does to the scores of the images that were run; owned */
 } zq_sensitivity;
 
 /* The network's layers with the weights of the rounding (quant/rounding.h), one at a time at each of its

@@ -4,6 +4,8 @@
 #include "report/markup.h"
 #include "report/svg.h"
 
+#include <math.h>
+
 enum { HEIGHT = 380, TOP = 16, BOTTOM = 34, MOST_SPOTS = 120, MOST_LINE_POINTS = 400 };
 
 /* Across goes what --size counts. */
@@ -17,6 +19,10 @@ static double candidate_cost(const zq_record *record, const zq_candidate *candid
                : (double)zq_network_cost(record->pricing, record->layers, candidate->bits);
 }
 
+static bool has_joint(const zq_record *record) {
+    return isfinite(record->joint[0]);
+}
+
 /* Axes that hold everything that is drawn. */
 static zq_panel scale(FILE *f, const zq_record *record) {
     zq_panel panel = {.f = f,
@@ -28,6 +34,8 @@ static zq_panel scale(FILE *f, const zq_record *record) {
     for (int p = 0; p < frontier->n_points; p++) {
         zq_axis_include(&panel.x, point_cost(record, p));
         zq_axis_include(&panel.y, frontier->points[p].omega);
+        if (has_joint(record))
+            zq_axis_include(&panel.y, record->joint[p]);
     }
     for (int k = 0; k < record->sensitivity->n_widths; k++) {
         const zq_uniform uniform = zq_record_uniform(record, k);
@@ -44,11 +52,12 @@ static zq_panel scale(FILE *f, const zq_record *record) {
     return panel;
 }
 
-static void draw_frontier(const zq_panel *panel, const zq_record *record) {
+static void draw_line(const zq_panel *panel, const zq_record *record, bool joint) {
     const int n = record->frontier->n_points, every = n / MOST_LINE_POINTS + 1;
-    zq_svg_line_begin(panel, "frontier");
+    zq_svg_line_begin(panel, joint ? "joint" : "frontier");
     for (int p = 0; p < n; p += p + every < n || p == n - 1 ? every : n - 1 - p)
-        zq_svg_line_to(panel, point_cost(record, p), record->frontier->points[p].omega);
+        zq_svg_line_to(panel, point_cost(record, p),
+                       joint ? record->joint[p] : record->frontier->points[p].omega);
     zq_svg_line_end(panel);
 }
 
@@ -99,6 +108,8 @@ static void draw_spots(const zq_panel *panel, const zq_record *record) {
         zq_svg_tip_begin(panel);
         put_size(panel, record, (double)zq_record_point_bytes(record, p));
         fprintf(panel->f, "Sum of sensitivities %s\n", zq_markup_number(omega, text));
+        if (has_joint(record))
+            fprintf(panel->f, "All layers together %s\n", zq_markup_number(record->joint[p], text));
         put_widths(panel, record, p);
         zq_svg_tip_end(panel);
         zq_svg_spot_end(panel);
@@ -120,6 +131,8 @@ static void draw_uniform(const zq_panel *panel, const zq_record *record, int k) 
     fprintf(panel->f, "%d bits everywhere\n", uniform.bits);
     put_size(panel, record, (double)uniform.bytes);
     fprintf(panel->f, "Sum of sensitivities %s", zq_markup_number(uniform.sensitivity, text));
+    if (isfinite(uniform.joint))
+        fprintf(panel->f, "\nAll layers together %s", zq_markup_number(uniform.joint, text));
     zq_svg_tip_end(panel);
     fputs("</g>\n", panel->f);
 }
@@ -165,7 +178,9 @@ static void draw(FILE *f, const zq_record *record) {
     zq_svg_grid(&panel, 8);
     zq_svg_ticks(&panel, 6);
     draw_limit(&panel, record);
-    draw_frontier(&panel, record);
+    if (has_joint(record))
+        draw_line(&panel, record, true);
+    draw_line(&panel, record, false);
     draw_spots(&panel, record);
     for (int k = 0; k < record->sensitivity->n_widths; k++)
         draw_uniform(&panel, record, k);
@@ -175,10 +190,15 @@ static void draw(FILE *f, const zq_record *record) {
     draw_measured(&panel, record, record->chosen);
     draw_chosen_label(&panel, record);
     zq_svg_end(f);
-    fprintf(f, "</div>\n<p class='legend'><span><i class='swatch line'></i>best sum of sensitivities at each "
-               "size</span> <span><i class='swatch uniform'></i>the same width everywhere, likewise</span> "
-               "<span><i class='swatch measured'></i>built and measured as a whole</span> <span><i "
-               "class='swatch chosen'></i>written, measured on held-out images</span></p>\n");
+    fprintf(f,
+            "</div>\n<p class='legend'><span><i class='swatch line'></i>best sum of sensitivities at each "
+            "size</span> %s<span><i class='swatch uniform'></i>the same width everywhere, likewise</span> "
+            "<span><i class='swatch measured'></i>built and measured as a whole</span> <span><i "
+            "class='swatch chosen'></i>written, measured on held-out images</span></p>\n",
+            has_joint(record)
+                ? "<span><i class='swatch line joint'></i>the same widths, all layers together, "
+                  "predicted</span> "
+                : "");
 }
 
 /* Where others have several. */
@@ -214,10 +234,14 @@ static void put_candidates(FILE *f, const zq_record *record) {
 
 void zq_html_frontier(FILE *f, const zq_record *record) {
     fputs("<section id='frontier'>\n<h2>Size and damage</h2>\n", f);
-    fputs("<p>Each point of the line is the choice of widths with the least damage among all of its size, if "
-          "the damage of layers adds up. It doesn\xe2\x80\x99t quite, so files are built and measured as a "
-          "whole before one is chosen. ",
-          f);
+    fputs(
+        "<p>Each point of the line is the choice of widths with the least damage among all of its size, if "
+        "the damage of layers adds up; less than 4 bits count twice or more, since distilled images promise "
+        "too much of them. It doesn\xe2\x80\x99t quite, so files are built and measured as a "
+        "whole before one is chosen. ",
+        f);
+    if (has_joint(record))
+        fputs("The dashed line adds up what layers do to the scores, and not their damage. ", f);
     if (record->pricing->cost != ZQ_COST_BYTES)
         fputs(record->pricing->cost == ZQ_COST_BITS
                   ? "Across goes what the weights would take if b bits took b bits. "

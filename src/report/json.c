@@ -125,7 +125,7 @@ static json_t *widths_json(const zq_sensitivity *sensitivity) {
     return list;
 }
 
-/* Every point with its cost, its file size and its summed sensitivity, and the width of every layer. */
+/* Every point with its cost, its file size, its damage by two predictions, and the width of every layer. */
 static json_t *frontier_json(const zq_record *record) {
     const zq_frontier *frontier = record->frontier;
     json_t *list = json_array();
@@ -133,10 +133,11 @@ static json_t *frontier_json(const zq_record *record) {
         json_t *bits = json_array();
         for (int i = 0; i < frontier->n_layers; i++)
             json_array_append_new(bits, json_integer(zq_record_point_bits(record, p, i)));
-        json_array_append_new(list, json_pack("{s:I, s:I, s:o, s:o}", "bytes",
+        json_array_append_new(list, json_pack("{s:I, s:I, s:o, s:o, s:o}", "bytes",
                                               (json_int_t)zq_record_point_bytes(record, p), "cost",
                                               (json_int_t)zq_record_point_cost(record, p), "sensitivity",
-                                              number(frontier->points[p].omega), "bits", bits));
+                                              number(frontier->points[p].omega), "joint",
+                                              number(record->joint[p]), "bits", bits));
     }
     return list;
 }
@@ -145,9 +146,10 @@ static json_t *uniform_json(const zq_record *record) {
     json_t *list = json_array();
     for (int k = 0; k < record->sensitivity->n_widths; k++) {
         const zq_uniform uniform = zq_record_uniform(record, k);
-        json_array_append_new(list, json_pack("{s:i, s:I, s:I, s:o}", "width", uniform.bits, "bytes",
+        json_array_append_new(list, json_pack("{s:i, s:I, s:I, s:o, s:o}", "width", uniform.bits, "bytes",
                                               (json_int_t)uniform.bytes, "cost", (json_int_t)uniform.cost,
-                                              "sensitivity", number(uniform.sensitivity)));
+                                              "sensitivity", number(uniform.sensitivity), "joint",
+                                              number(uniform.joint)));
     }
     return list;
 }

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "report/record.h"
 
+#include "base/memory.h"
+
+#include <math.h>
+
 static zq_pricing pricing_in_bytes(const zq_record *record) {
     zq_pricing pricing = *record->pricing;
     pricing.cost = ZQ_COST_BYTES;
@@ -21,13 +25,20 @@ zq_uniform zq_record_uniform(const zq_record *record, int k) {
     zq_uniform uniform = {.bits = sensitivity->widths[k],
                           .bytes = zq_base_cost(&in_bytes, record->layers),
                           .cost = zq_base_cost(record->pricing, record->layers)};
+    uint8_t *choice = zq_alloc((size_t)record->layers->n, sizeof *choice);
     for (int i = 0; i < record->layers->n; i++) {
         const zq_layer *layer = &record->layers->items[i];
         const int width = width_of(sensitivity, layer, k), bits = sensitivity->widths[width];
         uniform.bytes += zq_layer_cost(&in_bytes, layer, bits);
         uniform.cost += zq_layer_cost(record->pricing, layer, bits);
         uniform.sensitivity += sensitivity->omega[i * sensitivity->n_widths + width];
+        if (choice != NULL)
+            choice[i] = (uint8_t)width;
     }
+    if (choice == NULL ||
+        zq_superposed_predict(&sensitivity->superposed, 1, choice, &uniform.joint, NULL) != ZQ_OK)
+        uniform.joint = NAN;
+    zq_free(choice);
     return uniform;
 }
 

@@ -40,6 +40,8 @@ typedef struct zq_record {
     const double *grid_damage;        /* [grids->n, ZQ_N_GRID_WIDTHS] */
     const zq_sensitivity *sensitivity;
     const zq_frontier *frontier;   /* bytes are the costs of the layers */
+    const double *joint;           /* [frontier->n_points] damage with all layers narrowed, predicted from what
+                                      each does to the scores; NaN: not known */
     int64_t n_measured, n_formula; /* runs of the network that found it, and of the paper's formula; 0: a file
                                       told it */
     bool is_saved;                 /* what it takes to quantize at any of its points is wanted, too */
@@ -65,6 +67,7 @@ typedef struct zq_uniform {
     uint64_t bytes;     /* of the whole file */
     uint64_t cost;      /* in units of the limit */
     double sensitivity; /* sum over the layers */
+    double joint;       /* damage with all of them narrowed, predicted; NaN: not known */
 } zq_uniform;
 
 /* The width number k of record->sensitivity in every layer that may have it (record->pricing isn't NULL). */

@@ -112,6 +112,55 @@ static void omega_is_the_definition(void **state) {
     }
 }
 
+/* KL(softmax(z) || softmax(z + change)) */
+static double divergence(int n, const float *z, const double *change) {
+    double own = 0, other = 0, kl = 0;
+    for (int i = 0; i < n; i++) {
+        own += exp(z[i]);
+        other += exp(z[i] + change[i]);
+    }
+    for (int i = 0; i < n; i++)
+        kl += exp(z[i]) / own * (log(other) - log(own) - change[i]);
+    return kl;
+}
+
+/* Of one layer, what was measured; of all, what the sum of their changes does. From choice to choice only
+ * what differs is added up anew. */
+static void superposed_is_its_definition(void **state) {
+    (void)state;
+    enum { LAYERS = 3, POINTS = LAYERS * WIDTHS + 1 };
+    zq_graph *graph = tiny_net(5, SIDE, 0);
+    const zq_images images = random_images(5);
+    zq_layers layers;
+    assert_int_equal(zq_layers_find(graph, &layers, NULL), ZQ_OK);
+    assert_int_equal(layers.n, LAYERS);
+    zq_sensitivity result = measure(graph, &layers, &images, ZQ_SENSITIVITY_EXACT);
+    const zq_superposed *s = &result.superposed;
+    assert_int_equal(s->n_images, IMAGES);
+    uint8_t choices[POINTS][LAYERS];
+    double found[POINTS], expected = 0;
+    memset(choices, ZQ_NOT_NARROWED, sizeof choices);
+    for (int i = 0; i < LAYERS; i++) {
+        for (int k = 0; k < WIDTHS; k++)
+            choices[i * WIDTHS + k][i] = (uint8_t)k;
+        choices[POINTS - 1][i] = (uint8_t)(i % 2);
+    }
+    assert_int_equal(zq_superposed_predict(s, POINTS, choices[0], found, NULL), ZQ_OK);
+    for (int p = 0; p < POINTS - 1; p++)
+        assert_true(fabs(found[p] - result.omega[p]) <= 1e-3 * result.omega[p] + 1e-6);
+    for (int image = 0; image < IMAGES; image++) {
+        double change[CLASSES] = {0};
+        for (int i = 0; i < LAYERS; i++)
+            for (int c = 0; c < CLASSES; c++)
+                change[c] += (double)s->dz[((i * WIDTHS + i % 2) * IMAGES + image) * CLASSES + c];
+        expected += divergence(CLASSES, s->z + image * CLASSES, change) / IMAGES;
+    }
+    assert_true(fabs(found[POINTS - 1] - expected) <= 1e-3 * expected);
+    zq_sensitivity_clear(&result);
+    zq_layers_clear(&layers);
+    zq_graph_drop(graph);
+}
+
 /* A network for two images at a time takes one width after the other. */
 static void a_fixed_batch_measures_the_same(void **state) {
     (void)state;
@@ -332,6 +381,7 @@ static void the_callback_cancels(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(omega_is_the_definition),
+        cmocka_unit_test(superposed_is_its_definition),
         cmocka_unit_test(a_fixed_batch_measures_the_same),
         cmocka_unit_test(little_memory_measures_the_same),
         cmocka_unit_test(a_shared_weight_is_one_layer),

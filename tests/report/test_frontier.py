@@ -67,8 +67,8 @@ def check_same_file(frontier, *options):
 
 def check_csv(frontier, found):
     rows = list(csv.reader(frontier.csv.read_text().splitlines()))
-    assert rows[0] == ["bytes", "cost", "sensitivity", *(layer["name"] for layer in found["layers"])], rows[0]
-    points = [[p["bytes"], p["cost"], p["sensitivity"], *p["bits"]] for p in found["frontier"]]
+    assert rows[0] == ["bytes", "cost", "sensitivity", "joint", *(layer["name"] for layer in found["layers"])], rows[0]
+    points = [[p["bytes"], p["cost"], p["sensitivity"], p["joint"], *p["bits"]] for p in found["frontier"]]
     assert [[float(x) for x in row] for row in rows[1:]] == points, "the table isn't the frontier"
 
 
