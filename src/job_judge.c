@@ -31,7 +31,7 @@ static zq_status correct_chosen(zq_job *job, const zq_images *images) {
     zq_candidate *best = &job->candidates[job->chosen];
     zq_graph *corrected;
     ZQ_TRY(zq_job_simulate_candidate(job, best));
-    ZQ_TRY(zq_correct_biases(job->standard.graph, &job->layers, best->weights, best->simulated, images,
+    ZQ_TRY(zq_correct_biases(job->standard.graph, &job->layers, best->weights, best->simulated, &best->aligned, images,
                              &corrected, &job->error));
     return zq_job_add_candidate(job, best->name, best->bits, best->rounding, best->range, corrected);
 }

@@ -44,11 +44,30 @@ static zq_status quantize_layers(const zq_candidate_source *from, zq_candidate *
     return ZQ_OK;
 }
 
+/* Takes graph, whose biases may change, in every case; NULL: out of memory. weights: [n_layers], change. */
+static zq_status align_and_rewrite(const zq_candidate_source *from, zq_graph *graph, zq_weights *weights,
+                                   zq_alignment *aligned, zq_graph **graph_out, zq_error *err) {
+    zq_status status = graph == NULL ? zq_fail_memory(err) : zq_layers_own_biases(graph, from->layers, err);
+    if (status == ZQ_OK)
+        status = zq_align(graph, from->layers, from->activations, weights, aligned, err);
+    if (status == ZQ_OK)
+        status = zq_rewrite(graph, from->form, from->layers, from->activations, weights, graph_out, err);
+    zq_graph_drop(graph);
+    return status;
+}
+
+static void drop_weights(int n, zq_weights *weights) {
+    for (int i = 0; weights != NULL && i < n; i++)
+        zq_weights_clear(&weights[i]);
+    zq_free(weights);
+}
+
 /* The file holds the network's own scales and biases. */
 zq_status zq_candidate_rewrite(const zq_candidate *candidate, const zq_candidate_source *from,
                                zq_graph **graph_out, zq_error *err) {
     const int n = from->layers->n;
     zq_graph *moved = NULL;
+    zq_alignment aligned = {0};
     zq_weights *weights = zq_alloc((size_t)n, sizeof *weights);
     zq_status status = weights == NULL ? zq_fail_memory(err) : ZQ_OK;
     for (int i = 0; status == ZQ_OK && i < n; i++)
@@ -57,22 +76,28 @@ zq_status zq_candidate_rewrite(const zq_candidate *candidate, const zq_candidate
         status = zq_standard_undo_biases(from->standard, from->graph, from->layers, candidate->corrected,
                                          &moved, err);
     if (status == ZQ_OK)
-        status = zq_rewrite(moved != NULL ? moved : from->graph, from->form, from->layers, from->activations,
-                            weights, graph_out, err);
-    for (int i = 0; weights != NULL && i < n; i++)
-        zq_weights_clear(&weights[i]);
-    zq_free(weights);
-    zq_graph_drop(moved);
+        status = align_and_rewrite(from, moved != NULL ? moved : zq_graph_copy(from->graph), weights,
+                                   &aligned, graph_out, err);
+    zq_alignment_clear(&aligned);
+    drop_weights(n, weights);
     return status;
 }
 
 zq_status zq_candidate_simulate(zq_candidate *candidate, const zq_candidate_source *from, zq_error *err) {
     const zq_graph *standard = candidate->corrected != NULL ? candidate->corrected : from->standard->graph;
+    const int n = from->layers->n;
     if (candidate->simulated != NULL)
         return ZQ_OK;
-    ZQ_TRY(zq_rewrite(standard, from->form, from->layers, from->activations, candidate->weights,
-                      &candidate->simulated, err));
-    return zq_fold_constants(candidate->simulated, NULL, err);
+    zq_weights *weights = zq_alloc((size_t)n, sizeof *weights);
+    zq_status status = weights == NULL ? zq_fail_memory(err) : ZQ_OK;
+    for (int i = 0; status == ZQ_OK && i < n; i++)
+        status = zq_weights_copy(&candidate->weights[i], &weights[i], err);
+    zq_alignment_clear(&candidate->aligned);
+    if (status == ZQ_OK)
+        status = align_and_rewrite(from, zq_graph_copy(standard), weights, &candidate->aligned,
+                                   &candidate->simulated, err);
+    drop_weights(n, weights);
+    return status == ZQ_OK ? zq_fold_constants(candidate->simulated, NULL, err) : status;
 }
 
 zq_status zq_candidate_build(const char *name, const zq_candidate_source *source, const int *bits,
@@ -104,6 +129,7 @@ void zq_candidate_forget(zq_candidate *candidate, int n_layers) {
 
 void zq_candidate_clear(zq_candidate *candidate, int n_layers) {
     zq_candidate_forget(candidate, n_layers);
+    zq_alignment_clear(&candidate->aligned);
     zq_free(candidate->bits);
     zq_graph_drop(candidate->corrected);
     *candidate = (zq_candidate){0};

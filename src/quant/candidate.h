@@ -4,6 +4,7 @@
 #define ZQ_QUANT_CANDIDATE_H
 
 #include "quant/agreement.h"
+#include "quant/align.h"
 #include "quant/distill.h"
 #include "quant/form.h"
 #include "quant/layers.h"
@@ -26,12 +27,13 @@ typedef struct zq_candidate {
     const zq_rounding *rounding;      /* borrowed; NULL: weights are rounded to nearest ... */
     zq_weight_range range;            /* ... with this range */
     const zq_activation *activations; /* [n_values], borrowed */
-    zq_graph *corrected; /* the calibration network with other biases (quant/correct.h), owned; NULL: its
-                            own */
-    zq_weights *weights; /* [n_layers], of the calibration network, owned; NULL: forgotten */
-    zq_graph *simulated; /* the calibration network, quantized alike, as it is run; owned; NULL: not yet */
-    uint64_t bytes;      /* of its file */
-    zq_damage damage;    /* on the images that choose; 0 before zq_candidate_judge */
+    zq_graph *corrected;  /* the calibration network with other biases (quant/correct.h), owned; NULL: its
+                             own */
+    zq_weights *weights;  /* [n_layers], of the calibration network, owned; NULL: forgotten */
+    zq_graph *simulated;  /* the calibration network, quantized alike, as it is run; owned; NULL: not yet */
+    zq_alignment aligned; /* of that; owned */
+    uint64_t bytes;       /* of its file */
+    zq_damage damage;     /* on the images that choose; 0 before zq_candidate_judge */
 } zq_candidate;
 
 /* What candidates are made of. */

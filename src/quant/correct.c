@@ -15,12 +15,13 @@ typedef struct correction {
     zq_graph *graph, *quantized, *corrected;
     const zq_layers *layers;
     const zq_weights *weights;
-    bool *weighted;           /* [graph->n_nodes] whether it is a node of a layer */
-    float **mean;             /* [graph->n_nodes] of the input's channels in FP32; NULL: not seen */
-    float *w;                 /* weights of the layer, output channel first; room for the largest */
-    float *mean_q, *variance; /* of input channels; room for the most */
-    double *coverage;         /* of window cells; room for the most */
-    int *n_seen;              /* [layers->n] nodes of the layer that have run */
+    const zq_alignment *aligned; /* of the quantized graph; NULL: none */
+    bool *weighted;              /* [graph->n_nodes] whether it is a node of a layer */
+    float **mean;                /* [graph->n_nodes] of the input's channels in FP32; NULL: not seen */
+    float *w;                    /* weights of the layer, output channel first; room for the largest */
+    float *mean_q, *variance;    /* of input channels; room for the most */
+    double *coverage;            /* of window cells; room for the most */
+    int *n_seen;                 /* [layers->n] nodes of the layer that have run */
 } correction;
 
 static int layer_of_weight(const correction *c, const char *weight_name) {
@@ -79,11 +80,22 @@ static double expected_error(const correction *c, const float *mean, const zq_we
     return error;
 }
 
+/* What output channel o of a layer reads, over what it would be without alignment. */
+static double read_factor(const correction *c, int layer, int64_t o) {
+    const float *const read = c->aligned == NULL || c->aligned->read == NULL ? NULL : c->aligned->read[layer];
+    return read == NULL ? 1 : (double)read[o];
+}
+
+/* The integers of the bias count in units of that. Where the layer itself is aligned, they are the same. */
+static double bias_unit(const correction *c, int layer, int64_t o, double source_scale) {
+    return source_scale * (double)c->weights[layer].scale[o] / read_factor(c, layer, o);
+}
+
 static void store_bias(const correction *c, const zq_node *node, const float *bias, double source_scale,
-                       const zq_weights *weights) {
+                       int layer) {
     zq_tensor *constant = c->corrected->values[node->inputs[2]].constant;
-    for (int64_t o = 0; o < weights->n_channels; o++)
-        ((zq_real *)constant->data)[o] = (zq_real)(bias[o] * source_scale * weights->scale[o]);
+    for (int64_t o = 0; o < c->weights[layer].n_channels; o++)
+        ((zq_real *)constant->data)[o] = (zq_real)(bias[o] * bias_unit(c, layer, o, source_scale));
 }
 
 static int64_t input_channels(const correction *c, const zq_node *node) {
@@ -120,15 +132,16 @@ static void correct_node(void *user, zq_plan *plan, int quantized_node, float *b
     const int integers = find_integers(c->quantized, node_q->inputs[0], &scale, &zero_point);
     zq_plan_statistics(plan, integers, c->mean_q, c->variance);
     for (int64_t k = 0; k < n_channels; k++)
-        c->mean_q[k] = (float)(((double)c->mean_q[k] - zero_point) * scale);
+        c->mean_q[k] = (float)(((double)c->mean_q[k] - zero_point) * scale /
+                               read_factor(c, i, k * (weights->n_channels / n_channels)));
     zq_layer_load(c->graph, layer, c->w);
     const zq_shape *w_shape = &c->graph->values[layer->weight].shape;
     const int64_t n_cells = w_shape->rank > 2 ? weights->per_channel / w_shape->dims[1] : 1;
     const int64_t groups = find_coverage(c, node, n_cells);
     for (int64_t o = 0; o < weights->n_channels; o++)
         bias[o] -= (float)nearbyint(expected_error(c, c->mean[at], weights, groups, n_cells, o) /
-                                    (scale * weights->scale[o]));
-    store_bias(c, node, bias, scale, weights);
+                                    bias_unit(c, i, o, scale));
+    store_bias(c, node, bias, scale, i);
 }
 
 static zq_status make_room(correction *c, zq_error *err) {
@@ -182,9 +195,10 @@ static zq_status correct(correction *c, const zq_images *images, zq_error *err) 
 }
 
 zq_status zq_correct_biases(zq_graph *graph, const zq_layers *layers, const zq_weights *weights,
-                            zq_graph *quantized, const zq_images *images, zq_graph **corrected_out,
-                            zq_error *err) {
-    correction c = {.graph = graph, .quantized = quantized, .layers = layers, .weights = weights};
+                            zq_graph *quantized, const zq_alignment *aligned, const zq_images *images,
+                            zq_graph **corrected_out, zq_error *err) {
+    correction c = {
+        .graph = graph, .quantized = quantized, .layers = layers, .weights = weights, .aligned = aligned};
     c.corrected = zq_graph_copy(graph);
     const zq_status status = c.corrected == NULL ? zq_fail_memory(err) : correct(&c, images, err);
     for (int n = 0; c.mean != NULL && n < graph->n_nodes; n++)

@@ -235,7 +235,7 @@ static void settled_weights_do_less_damage(void **state) {
             assert_int_equal(zq_candidate_build("test", &source, bits, NULL, &candidate, NULL), ZQ_OK);
             assert_int_equal(zq_candidate_simulate(&candidate, &source, NULL), ZQ_OK);
             assert_int_equal(zq_correct_biases(standard.graph, &layers, candidate.weights,
-                                               candidate.simulated, &images, &corrected, NULL),
+                                               candidate.simulated, NULL, &images, &corrected, NULL),
                              ZQ_OK);
             zq_candidate_clear(&candidate, layers.n);
             assert_int_equal(zq_candidate_build("test", &source, bits, corrected, &candidate, NULL), ZQ_OK);
