@@ -15,9 +15,9 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-# integers compared, how many differ, the largest difference in steps, that of the first value that differs, images on
-# which the largest output differs
-Comparison = namedtuple("Comparison", "integers different largest_step first_step argmax")
+# integers compared, how many differ, the largest difference in steps, that of the first value that differs and the share of
+# its integers, images on which the largest output differs
+Comparison = namedtuple("Comparison", "integers different largest_step first_step first_share argmax")
 
 
 def quantized_values(model):
@@ -61,22 +61,23 @@ def compare(tool, path, images, level=ort.GraphOptimizationLevel.ORT_ENABLE_ALL)
     step = model.graph.input[0].type.tensor_type.shape.dim[0].dim_value or len(images)
     parts = [compare_batch(tool, path, model, images[i:i + step], level) for i in range(0, len(images), step)]
     columns = list(zip(*parts))
-    return Comparison(sum(columns[0]), sum(columns[1]), max(columns[2]), max(columns[3]), sum(columns[4]))
+    return Comparison(sum(columns[0]), sum(columns[1]), max(columns[2]), max(columns[3]), max(columns[4]),
+                      sum(columns[5]))
 
 
 def compare_batch(tool, path, model, images, level):
     expected, found = run_onnxruntime(model, images, level), run_engine(tool, path, images)
-    total = different = largest = first = 0
+    total = different = largest = first = share = 0
     for name in quantized_values(model):
         assert name in found, f"{path}: the engine has no integers for '{name}'"
         step = np.abs(expected[name].reshape(-1).astype(int) - found[name].view(expected[name].dtype).astype(int))
         total += step.size
         different += int((step > 0).sum())
         largest = max(largest, int(step.max(initial=0)))
-        first = first or largest
+        first, share = (first, share) if first else (largest, (step > 0).mean())
     output = model.graph.output[0].name
     scores = [values[output].reshape(len(images), -1) for values in (expected, found)]
-    return Comparison(total, different, largest, first, int((scores[0].argmax(1) != scores[1].argmax(1)).sum()))
+    return Comparison(total, different, largest, first, share, int((scores[0].argmax(1) != scores[1].argmax(1)).sum()))
 
 
 def main():
