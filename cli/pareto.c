@@ -32,7 +32,9 @@ static void print_points(const json_t *report, double fp32_bytes) {
     const size_t n = json_array_size(frontier);
     const double least = json_number_value(json_object_get(json_array_get(frontier, 0), "bytes")),
                  most = json_number_value(json_object_get(json_array_get(frontier, n - 1), "bytes"));
-    printf("  frontier      %zu points\n\n      size      of FP32   bits a weight   summed sensitivity\n", n);
+    const bool known = json_is_real(json_object_get(json_array_get(frontier, 0), "joint"));
+    printf("  frontier      %zu points\n\n      size      of FP32   bits a weight   summed sensitivity%s\n",
+           n, known ? "   all layers together" : "");
     for (int row = 0, last = -1; row < ROWS; row++) {
         const size_t p = point_at(frontier, least + (most - least) * row / (ROWS - 1));
         const json_t *point = json_array_get(frontier, p);
@@ -41,8 +43,11 @@ static void print_points(const json_t *report, double fp32_bytes) {
         if ((int)p == last)
             continue;
         last = (int)p;
-        printf("%12s%10.1f %%%13.2f%21.4g\n", cli_bytes(bytes, size), 100 * bytes / fp32_bytes,
+        printf("%12s%10.1f %%%13.2f%21.4g", cli_bytes(bytes, size), 100 * bytes / fp32_bytes,
                mean_bits(layers, point), json_number_value(json_object_get(point, "sensitivity")));
+        if (known)
+            printf("%22.4g", json_number_value(json_object_get(point, "joint")));
+        printf("\n");
     }
 }
 

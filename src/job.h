@@ -10,7 +10,7 @@
 #include "quant/rules.h"
 #include "report/saved.h"
 
-enum { ZQ_MAX_CANDIDATES = 8 };
+enum { ZQ_MAX_CANDIDATES = 9 };
 
 /* Images have several uses, and what one finds is judged by images that it hasn't seen, since whatever is
  * searched may overfit to them. Once the widths are chosen, all but the last serve to make the most of them.
@@ -62,6 +62,8 @@ struct zq_job {
     uint64_t compared_bytes;
     zq_comparison comparison;
     int n_candidates, chosen;
+    int cautious; /* of the candidates, the one of least summed damage where less than 4 bits count twice; 0:
+                     the first one, which is it anyway */
     zq_candidate candidates[ZQ_MAX_CANDIDATES];
     zq_certainty certainty; /* of the network on the images; no scores: agreement is counted */
     zq_damage predicted;
@@ -144,6 +146,9 @@ zq_status zq_job_find_frontier(zq_job *job);
 
 /* Predicts the damage of each point with all layers narrowed, for whoever reads of it. [job_search.c] */
 zq_status zq_job_predict_frontier(zq_job *job);
+
+/* The frontier where less than 4 bits count twice. out: owned by the caller. [job_search.c] */
+zq_status zq_job_search_cautious(zq_job *job, zq_frontier *out);
 
 /* The frontier from the sensitivities; images: for measurements with several layers narrowed. [job_search.c]
  */

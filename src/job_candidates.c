@@ -6,6 +6,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 zq_weight_spec zq_job_weight_spec(const zq_job *job, zq_weight_range range) {
     const zq_options *options = &job->options;
@@ -177,26 +178,57 @@ static zq_status refuse_limit(zq_job *job) {
                    zq_cost_text(job->options.cost, least_cost, least));
 }
 
-zq_status zq_job_add_point(zq_job *job, int point, int *bits) {
+static zq_status add_point(zq_job *job, const zq_frontier *frontier, int point, int *bits) {
     const size_t n = (size_t)job->layers.n;
     for (size_t i = 0; i < n; i++)
-        bits[i] = job->rules.widths[job->frontier.choice[(size_t)point * n + i]];
+        bits[i] = job->rules.widths[frontier->choice[(size_t)point * n + i]];
     return zq_job_add_candidate(job, "pareto", bits, &job->rounding, ZQ_WEIGHT_MSE, NULL);
 }
 
-zq_status zq_job_find_point(zq_job *job, int *bits, int *point_out) {
+zq_status zq_job_add_point(zq_job *job, int point, int *bits) {
+    return add_point(job, &job->frontier, point, bits);
+}
+
+static zq_status find_point(zq_job *job, const zq_frontier *frontier, int *bits, int *point_out) {
     const uint64_t base = zq_base_cost(&job->pricing, &job->layers);
     uint64_t limit = job->limit > base ? job->limit - base : 0;
     for (;;) {
-        *point_out = zq_frontier_at(&job->frontier, limit);
+        *point_out = zq_frontier_at(frontier, limit);
         if (*point_out < 0)
             return refuse_limit(job);
-        ZQ_TRY(zq_job_add_point(job, *point_out, bits));
+        ZQ_TRY(add_point(job, frontier, *point_out, bits));
         if (zq_job_cost_of(job, &job->candidates[job->n_candidates - 1]) <= job->limit)
             return ZQ_OK;
         drop_last(job);
-        limit = job->frontier.points[*point_out].bytes - 1;
+        limit = frontier->points[*point_out].bytes - 1;
     }
+}
+
+zq_status zq_job_find_point(zq_job *job, int *bits, int *point_out) {
+    return find_point(job, &job->frontier, bits, point_out);
+}
+
+static bool has_bits(const zq_job *job, int candidate, const int *bits) {
+    return job->candidates[candidate].rounding != NULL &&
+           memcmp(job->candidates[candidate].bits, bits, (size_t)job->layers.n * sizeof *bits) == 0;
+}
+
+/* The choice that trusts less than 4 bits less, where none of the others is it already. */
+static zq_status add_cautious(zq_job *job, int *bits) {
+    zq_frontier frontier = {0};
+    int point;
+    zq_status status = zq_job_search_cautious(job, &frontier);
+    if (status == ZQ_OK)
+        status = find_point(job, &frontier, bits, &point);
+    zq_frontier_clear(&frontier);
+    if (status != ZQ_OK)
+        return status;
+    job->cautious = 0;
+    while (!has_bits(job, job->cautious, bits))
+        job->cautious++;
+    if (job->cautious < job->n_candidates - 1)
+        drop_last(job);
+    return ZQ_OK;
 }
 
 zq_status zq_job_add_at_8(zq_job *job, int *bits) {
@@ -220,5 +252,6 @@ zq_status zq_job_add_narrow(zq_job *job, int *bits) {
         if (zq_job_cost_of(job, &job->candidates[job->n_candidates - 1]) > job->limit)
             drop_last(job);
     }
+    ZQ_TRY(add_cautious(job, bits));
     return zq_job_end_stage(job);
 }

@@ -31,8 +31,8 @@ static zq_status correct_chosen(zq_job *job, const zq_images *images) {
     zq_candidate *best = &job->candidates[job->chosen];
     zq_graph *corrected;
     ZQ_TRY(zq_job_simulate_candidate(job, best));
-    ZQ_TRY(zq_correct_biases(job->standard.graph, &job->layers, best->weights, best->simulated, &best->aligned, images,
-                             &corrected, &job->error));
+    ZQ_TRY(zq_correct_biases(job->standard.graph, &job->layers, best->weights, best->simulated,
+                             &best->aligned, images, &corrected, &job->error));
     return zq_job_add_candidate(job, best->name, best->bits, best->rounding, best->range, corrected);
 }
 
@@ -52,13 +52,20 @@ static zq_status settle_chosen(zq_job *job, const zq_images *images) {
  * (docs/accuracy.md): they only say where it does harm. */
 static const double much_worse = 1.5;
 
+/* So does the choice that trusts less than 4 bits less (zq_job_search_cautious), as long as what the images
+ * say isn't clear. */
+static const double clearly_worse = 4.0 / 3;
+
 /* Corrected biases may be new ones, so the limit is asked again. Of the worse one only figures stay. */
 static void take_if_better(zq_job *job, int k) {
     const zq_candidate *candidate = &job->candidates[k];
     const int before = job->chosen;
     const bool only_biases =
         candidate->corrected != NULL && candidate->rounding == job->candidates[before].rounding;
-    const double most = job->candidates[before].damage.kl * (only_biases ? much_worse : 1);
+    const bool only_caution = before == 0 && k > 0 && k == job->cautious;
+    const double most = job->candidates[before].damage.kl * (only_biases    ? much_worse
+                                                             : only_caution ? clearly_worse
+                                                                            : 1);
     if (zq_job_cost_of(job, candidate) <= job->limit && candidate->damage.kl < most)
         job->chosen = k;
     if (k != before)

@@ -74,7 +74,7 @@ void zq_job_forget_results(zq_job *job) {
     job->grid_damage = NULL;
     job->grid_choice = NULL;
     job->output_path = NULL;
-    job->n_candidates = 0;
+    job->n_candidates = job->cautious = 0;
     zq_certainty_clear(&job->certainty);
     job->predicted = (zq_damage){0};
     job->n_judge_images = 0;

@@ -49,13 +49,13 @@ static zq_status search_independent(zq_job *job, const uint64_t *costs, const do
 
 /* What distilled images say of less than 4 bits is too good to be true: what the images have in common, the
  * weights are fitted to, and photos have it less in common. Most of all where few inputs were seen: with 2
- * bits in a classifier photos lose twice as much. */
-static double caution(const zq_job *job, int layer, int bits) {
-    return bits >= 4 ? 1 : job->rounding.scarce[layer] ? 4 : 2;
+ * bits in a classifier photos lose twice as much. usual: what other layers count. */
+static double caution(const zq_job *job, int layer, int bits, double usual) {
+    return bits >= 4 ? 1 : job->rounding.scarce[layer] ? 4 : usual;
 }
 
 /* costs, omega: [n_layers, n_widths]; a width that a layer may not have gets a negative omega. */
-static void fill(const zq_job *job, uint64_t *costs, double *omega) {
+static void fill(const zq_job *job, double usual, uint64_t *costs, double *omega) {
     const int n_widths = job->rules.n_widths;
     for (int i = 0; i < job->layers.n; i++)
         for (int k = 0; k < n_widths; k++) {
@@ -64,7 +64,7 @@ static void fill(const zq_job *job, uint64_t *costs, double *omega) {
             omega[i * n_widths + k] =
                 !zq_rules_allow(&job->rules, layer, k)
                     ? -1
-                    : job->sensitivity.omega[i * n_widths + k] * caution(job, i, job->rules.widths[k]);
+                    : job->sensitivity.omega[i * n_widths + k] * caution(job, i, job->rules.widths[k], usual);
         }
 }
 
@@ -77,13 +77,27 @@ zq_status zq_job_search(zq_job *job, const zq_images *images) {
     double *omega = zq_alloc(n, sizeof *omega);
     zq_status status = costs == NULL || omega == NULL ? zq_fail_memory(&job->error) : ZQ_OK;
     if (status == ZQ_OK) {
-        fill(job, costs, omega);
+        fill(job, 1, costs, omega);
         status = job->options.search == ZQ_SEARCH_GROUPED ? search_grouped(job, costs, omega, images)
                                                           : search_independent(job, costs, omega);
     }
     zq_free(costs);
     zq_free(omega);
     return status == ZQ_OK ? zq_job_end_stage(job) : status;
+}
+
+zq_status zq_job_search_cautious(zq_job *job, zq_frontier *out) {
+    const size_t n = (size_t)job->layers.n * (size_t)job->rules.n_widths;
+    uint64_t *costs = zq_alloc(n, sizeof *costs);
+    double *omega = zq_alloc(n, sizeof *omega);
+    zq_status status = costs == NULL || omega == NULL ? zq_fail_memory(&job->error) : ZQ_OK;
+    if (status == ZQ_OK) {
+        fill(job, 2, costs, omega);
+        status = zq_allocate(job->layers.n, job->rules.n_widths, costs, omega, 0, out, &job->error);
+    }
+    zq_free(costs);
+    zq_free(omega);
+    return status;
 }
 
 zq_status zq_job_predict_frontier(zq_job *job) {

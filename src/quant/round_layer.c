@@ -20,6 +20,7 @@ typedef struct rounding {
     const float *w;        /* [n_channels, k] */
     const float *floor;    /* [n_channels] least scales */
     float *wanted;         /* [n_channels, k] of zq_feedback_project */
+    bool several;          /* widths, of which the chosen one is rounded once more */
 } rounding;
 
 /* Weights and what they lead to. */
@@ -130,12 +131,15 @@ static zq_status try_fit(const rounding *r, attempt *tried, attempt *best, zq_er
     return ZQ_OK;
 }
 
-/* With error feedback, least squares and the whole range are tried, and from the better one fitted scales.
+/* With error feedback, least squares and the whole range are tried, and from the better one fitted scales,
+ * except with 8 bits, where they are much the same, as long as it isn't known that they will be chosen.
  * The chosen widths, which are rounded once more, are refined then; sensitivities would change by next to
  * nothing. */
 static zq_status search_scales(const rounding *r, const zq_weight_spec *spec, int64_t n, int64_t k,
                                attempt *tried, attempt *best, zq_error *err) {
     ZQ_TRY(try_range(r, spec, spec->range, n, k, best, err));
+    if (r->several && spec->bits == 8)
+        return ZQ_OK;
     if (spec->range == ZQ_WEIGHT_MSE && !spec->asymmetric) {
         ZQ_TRY(try_range(r, spec, ZQ_WEIGHT_MINMAX, n, k, tried, err));
         keep_better(tried, best);
@@ -196,7 +200,8 @@ zq_status zq_round_layer(const zq_rounder *rounder, int i, zq_moments *m, int n_
     zq_feedback *feedback = m->gram == NULL ? NULL : zq_alloc((size_t)m->groups, sizeof *feedback);
     zq_weight_spec spec = *rounder->spec;
     spec.spare_bit = spec.spare_bit && !layer->depthwise; /* no pairs of products */
-    rounding r = {.moments = m, .feedback = feedback, .w = w, .floor = floor, .wanted = wanted};
+    rounding r = {
+        .moments = m, .feedback = feedback, .w = w, .floor = floor, .wanted = wanted, .several = n_bits > 1};
     zq_status status = w == NULL || (m->gram != NULL && feedback == NULL) ? zq_fail_memory(err) : ZQ_OK;
     if (status == ZQ_OK)
         status = zq_standard_scale_floor(rounder->standard, rounder->graph, rounder->layers, i,

@@ -234,12 +234,10 @@ static void put_candidates(FILE *f, const zq_record *record) {
 
 void zq_html_frontier(FILE *f, const zq_record *record) {
     fputs("<section id='frontier'>\n<h2>Size and damage</h2>\n", f);
-    fputs(
-        "<p>Each point of the line is the choice of widths with the least damage among all of its size, if "
-        "the damage of layers adds up; less than 4 bits count twice or more, since distilled images promise "
-        "too much of them. It doesn\xe2\x80\x99t quite, so files are built and measured as a "
-        "whole before one is chosen. ",
-        f);
+    fputs("<p>Each point of the line is the choice of widths with the least damage among all of its size, if "
+          "the damage of layers adds up. It doesn\xe2\x80\x99t quite, so files are built and measured as a "
+          "whole before one is chosen. ",
+          f);
     if (has_joint(record))
         fputs("The dashed line adds up what layers do to the scores, and not their damage. ", f);
     if (record->pricing->cost != ZQ_COST_BYTES)
