@@ -16,6 +16,9 @@ double zq_random_uniform(uint64_t seed, uint64_t counter);
 /* Standard normal (Box-Muller on counters 2i and 2i+1). */
 double zq_random_normal(uint64_t seed, uint64_t counter);
 
+/* dst[i] = zq_random_normal(seed, first + i), and faster than one by one. */
+void zq_random_normals(uint64_t seed, uint64_t first, size_t n, double *dst);
+
 /* An independent seed for a named purpose. */
 uint64_t zq_random_seed(uint64_t seed, const char *purpose);
 

@@ -26,29 +26,37 @@ void zq_pixels_clear(zq_pixels *pixels) {
     *pixels = (zq_pixels){0};
 }
 
+/* Of the box and of all pixels. */
 static void find_ends(const zq_images *images, const zq_box *box, zq_pixels *out) {
     for (int64_t c = 0; c < out->n_channels; c++) {
-        out->lo[c] = box->lo[c];
-        out->hi[c] = box->hi[c];
-    }
-    for (int64_t i = 0; i < out->n_images * out->n_channels * out->area; i++) {
-        const int64_t c = i / out->area % out->n_channels;
-        out->lo[c] = fminf(out->lo[c], images->data[i]);
-        out->hi[c] = fmaxf(out->hi[c], images->data[i]);
+        float lo = box->lo[c], hi = box->hi[c];
+#pragma omp parallel for reduction(min : lo) reduction(max : hi)
+        for (int64_t image = 0; image < out->n_images; image++) {
+            const float *const plane = images->data + (image * out->n_channels + c) * out->area;
+            for (int64_t i = 0; i < out->area; i++) {
+                lo = plane[i] < lo ? plane[i] : lo;
+                hi = plane[i] > hi ? plane[i] : hi;
+            }
+        }
+        out->lo[c] = lo;
+        out->hi[c] = hi;
     }
 }
 
 static uint8_t level_of(float x, float lo, float hi) {
     const float share = hi > lo ? (x - lo) / (hi - lo) : 0;
-    return (uint8_t)lrintf(HIGHEST * fminf(fmaxf(share, 0), 1));
+    const float inside = share > 0 ? share < 1 ? share : 1 : 0;
+    return (uint8_t)lrintf(HIGHEST * inside);
 }
 
 zq_status zq_pixels_take(const zq_images *images, const zq_box *box, zq_pixels *out, zq_error *err) {
     ZQ_TRY(zq_pixels_new(&images->shape, out, err));
     find_ends(images, box, out);
-    for (int64_t i = 0; i < out->n_images * out->n_channels * out->area; i++) {
-        const int64_t c = i / out->area % out->n_channels;
-        out->level[i] = level_of(images->data[i], out->lo[c], out->hi[c]);
+#pragma omp parallel for
+    for (int64_t plane = 0; plane < out->n_images * out->n_channels; plane++) {
+        const float lo = out->lo[plane % out->n_channels], hi = out->hi[plane % out->n_channels];
+        for (int64_t i = plane * out->area; i < (plane + 1) * out->area; i++)
+            out->level[i] = level_of(images->data[i], lo, hi);
     }
     return ZQ_OK;
 }
@@ -59,9 +67,11 @@ static float value_of(uint8_t level, float lo, float hi) {
 }
 
 void zq_pixels_give(const zq_pixels *pixels, float *data) {
-    for (int64_t i = 0; i < pixels->n_images * pixels->n_channels * pixels->area; i++) {
-        const int64_t c = i / pixels->area % pixels->n_channels;
-        data[i] = value_of(pixels->level[i], pixels->lo[c], pixels->hi[c]);
+#pragma omp parallel for
+    for (int64_t plane = 0; plane < pixels->n_images * pixels->n_channels; plane++) {
+        const float lo = pixels->lo[plane % pixels->n_channels], hi = pixels->hi[plane % pixels->n_channels];
+        for (int64_t i = plane * pixels->area; i < (plane + 1) * pixels->area; i++)
+            data[i] = value_of(pixels->level[i], lo, hi);
     }
 }
 
