@@ -6,6 +6,7 @@
 #include "graph/op.h"
 #include "quant/density.h"
 #include "quant/prior.h"
+#include "quant/wide.h"
 
 #include <string.h>
 
@@ -145,7 +146,10 @@ static void use_box(const zq_graph *graph, const zq_box *box, const zq_activatio
         lo = box->lo[c] < lo ? box->lo[c] : lo;
         hi = box->hi[c] > hi ? box->hi[c] : hi;
     }
-    activations[graph->inputs[0]] = zq_activation_of_range(spec, lo, hi);
+    zq_activation_spec wide = *spec;
+    wide.bits = 8;
+    activations[graph->inputs[0]] = zq_activation_of_range(&wide, lo, hi);
+    activations[graph->inputs[0]].wide = true;
 }
 
 /* Errors below zero count less where a LeakyRelu alone reads the value, since it shrinks them. */
@@ -168,12 +172,14 @@ static zq_status find_ranges(const zq_graph *graph, int value, zq_histogram *his
         ZQ_TRY(zq_prior_add(graph, value, histogram, NULL));
         weigh_by_reader(graph, value, histogram);
     }
+    const bool wide = zq_is_wide(graph, value);
     for (int k = 0; k < n_widths; k++) {
         zq_activation_spec narrowed = *spec;
         float lo, hi;
-        narrowed.bits = widths[k];
+        narrowed.bits = wide ? 8 : widths[k];
         zq_histogram_range(histogram, &narrowed, &lo, &hi);
         activations[k][value] = zq_activation_of_range(&narrowed, lo, hi);
+        activations[k][value].wide = wide;
     }
     return ZQ_OK;
 }
@@ -205,11 +211,8 @@ zq_status zq_calibrate_widths(zq_graph *graph, const zq_images *images, const zq
     }
     if (out_of_memory)
         status = zq_fail_memory(err);
-    for (int k = 0; k < n_widths && box != NULL && box->n_channels > 0; k++) {
-        zq_activation_spec narrowed = *spec;
-        narrowed.bits = widths[k];
-        use_box(graph, box, &narrowed, activations[k]);
-    }
+    for (int k = 0; k < n_widths && box != NULL && box->n_channels > 0; k++)
+        use_box(graph, box, spec, activations[k]);
 done:
     calibration_clear(&c);
     return status;

@@ -22,7 +22,7 @@ static uint64_t elements_of(const zq_graph *graph, int value) {
  * its scale to; -1: none yet. */
 static void add_value(zq_grids *grids, const zq_graph *graph, const zq_activation *activations,
                       const int *scale_of, int value, int *number) {
-    if (value < 0 || !activations[value].used)
+    if (value < 0 || !activations[value].used || activations[value].wide)
         return;
     int *const grid = &number[scale_of[value]];
     if (*grid < 0)
@@ -106,7 +106,7 @@ int zq_activation_bits(const zq_activation *activation) {
 double zq_activations_mean_bits(const zq_graph *graph, const zq_activation *activations) {
     double bits = 0, total = 0;
     for (int v = 0; v < graph->n_values; v++)
-        if (activations[v].used) {
+        if (activations[v].used && !activations[v].wide) {
             bits += (double)elements_of(graph, v) * zq_activation_bits(&activations[v]);
             total += (double)elements_of(graph, v);
         }

@@ -16,7 +16,7 @@ extern const int zq_grid_widths[ZQ_N_GRID_WIDTHS]; /* bits, increasing */
 typedef struct zq_grids {
     int n, n_values;
     int *of_value;      /* [n_values] number of the value's grid, in the order in which they are computed; -1:
-                           the value stays float; owned */
+                           the value stays float, or is wide; owned */
     uint64_t *elements; /* [n] of one image, of all its values together; owned */
 } zq_grids;
 
@@ -42,7 +42,8 @@ zq_status zq_grids_allocate(const zq_grids *grids, const double *omega, double m
 void zq_grids_choose(const zq_grids *grids, zq_activation *const *activations, const uint8_t *choice,
                      zq_activation *activations_out);
 
-/* Bits of an activation; and of the elements of all quantized values of an image, on the average. */
+/* Bits of an activation; and of the elements of all quantized values of an image that aren't wide, on
+ * the average. */
 int zq_activation_bits(const zq_activation *activation);
 double zq_activations_mean_bits(const zq_graph *graph, const zq_activation *activations);
 

@@ -18,6 +18,7 @@ typedef struct zq_activation {
     int zero_point; /* 0 .. q_max */
     int q_max;      /* 255 for 8 bits */
     bool is_signed; /* in the file, all integers are 128 less */
+    bool wide;      /* has 8 bits whatever is asked for (quant/wide.h) */
 } zq_activation;
 
 /* Scale and zero point for a range: 0 is inside and exactly representable; zero_point is 0 when lo >= 0. A
