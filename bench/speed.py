@@ -100,10 +100,10 @@ class Bench:
     def peak(self):
         return json.loads(self.run(self.args.build / "bench/bench_peak")[0])["gflops"]
 
-    def zeroq(self, what):
+    def zeroq(self, what, dtype):
         with tempfile.TemporaryDirectory() as folder:
             command = [self.args.build / "zeroq", "inspect", self.model, "--plan", "--batch", self.args.batch, "--threads",
-                       self.args.threads, "-q", "--json", f"{folder}/plan.json"]
+                       self.args.threads, "--precision", dtype, "-q", "--json", f"{folder}/plan.json"]
             _, peak_bytes = self.run(*command, *(["--gradient"] if what == "step" else []))
             plan = json.loads(Path(folder, "plan.json").read_text())["plan"]
         self.result["flop"][what] = plan["flop"] / self.args.batch
@@ -130,7 +130,8 @@ class Bench:
         self.result["peak"].append(self.peak())
         types = ["fp32"] + (["bf16", "autocast"] if has_bf16() else [])
         for what in PASSES:
-            self.add(what, "zeroq", self.zeroq(what))
+            for dtype in types[:2]:
+                self.add(what, "zeroq" if dtype == "fp32" else f"zeroq {dtype}", self.zeroq(what, dtype))
             for dtype in types if self.torch else []:
                 self.add(what, f"PyTorch {dtype}", self.torch.measure(what, dtype))
             if what == "forward" and "ONNX Runtime" not in self.result["missing"]:
@@ -159,7 +160,7 @@ class Bench:
 
     def measure(self):
         if not has_bf16():
-            self.skip("PyTorch in bf16", "this processor has no instructions for it")
+            self.skip("bf16", "this processor has no instructions for it")
         self.start_torch()
         try:
             for measured in [self.round] * self.args.rounds + [self.job_round] * self.args.job_rounds:
@@ -185,8 +186,10 @@ def median(samples, key):
 
 def print_pass(result, what):
     samples = result["samples"].get(what, {})
-    zeroq, peak = samples.get("zeroq"), max(result["peak"])
+    peak = max(result["peak"])
     for who, list_of in samples.items():
+        narrow = "zeroq bf16" in samples and ("bf16" in who or "autocast" in who)
+        zeroq = samples["zeroq bf16" if narrow else "zeroq"]
         ms = median(list_of, "ms") / result["batch"]
         rate = result["flop"][what] / ms * 1e-6
         ratio = statistics.median(a["ms"] / b["ms"] for a, b in zip(list_of, zeroq))

@@ -36,6 +36,16 @@ static bool set_output(cli_arguments *a, const char *text) {
     return text[0] != '\0';
 }
 
+static bool set_precision(cli_arguments *a, const char *text) {
+    static const char *const names[] = {"auto", "fp32", "bf16"};
+    for (int p = 0; p < 3; p++)
+        if (strcmp(text, names[p]) == 0) {
+            a->options.precision = (zq_precision)p;
+            return true;
+        }
+    return false;
+}
+
 static bool set_json(cli_arguments *a, const char *text) {
     a->json = text;
     return text[0] != '\0';
@@ -379,6 +389,9 @@ static const cli_option options[] = {
      "the network takes blue, green, red, and so are --input-mean and --input-std"},
     {"--steps", NULL, "N", CLI_IMAGES, set_steps,
      "steps of the distillation (default 10, 8 in large networks; 500 for the paper's recipe)"},
+    {"--precision", NULL, "TYPE", CLI_IMAGES | CLI_PLAN, set_precision,
+     "what the distillation computes in: auto (default: bf16 where the processor multiplies it), fp32 or "
+     "bf16"},
     {"--distill", NULL, "RECIPE", CLI_IMAGES, set_recipe,
      "fast (default), paper (Alg. 1 as published), noise (none: for a network without BatchNormalization)"},
     {"--estimate-bn", NULL, NULL, CLI_IMAGES, set_estimate,

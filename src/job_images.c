@@ -155,6 +155,9 @@ static int usual_images(const zq_job *job) {
 zq_distill_options zq_job_distill_options(const zq_job *job, zq_recipe recipe) {
     zq_distill_options options = {
         .recipe = recipe, .n_images = job->options.n_images, .n_steps = job->options.n_steps};
+    const zq_precision precision = job->options.precision;
+    options.half =
+        precision == ZQ_PRECISION_BF16 || (precision == ZQ_PRECISION_AUTO && recipe == ZQ_DISTILL_FAST);
     if (recipe == ZQ_DISTILL_FAST && options.n_images == 0)
         options.n_images = usual_images(job);
     if (recipe == ZQ_DISTILL_FAST && options.n_steps == 0)

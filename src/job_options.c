@@ -55,6 +55,9 @@ zq_status zq_job_check_options(zq_job *job) {
         return zq_fail(err, ZQ_ERR_USAGE, "%d steps asked for, expected 1 to 100000", options->n_steps);
     if (options->n_threads < 0 || options->n_threads > 1024)
         return zq_fail(err, ZQ_ERR_USAGE, "%d threads asked for, expected 1 to 1024", options->n_threads);
+    if (options->precision == ZQ_PRECISION_BF16 && !zq_plan_takes_half())
+        return zq_fail(err, ZQ_ERR_UNSUPPORTED,
+                       "this processor doesn't multiply bfloat16: leave --precision out, or choose fp32");
     if (!(options->weight_clip == 0 || (options->weight_clip > 50 && options->weight_clip <= 100)))
         return zq_fail(err, ZQ_ERR_USAGE,
                        "weights are to be clipped at the percentile %g, expected 50 to 100",

@@ -22,8 +22,10 @@ static zq_status profile(zq_job *job, int n_images, bool gradient) {
     const int64_t n = n_images > 0             ? n_images
                       : job->graph->free_batch ? PROFILED_IMAGES
                                                : zq_graph_images(job->graph);
+    const bool half = gradient ? zq_job_distill_options(job, job->options.recipe).half
+                               : job->options.precision == ZQ_PRECISION_BF16;
     ZQ_TRY(report(job, 0));
-    ZQ_TRY(zq_profile_measure(job->graph, n, gradient, on_round, job, &job->profile, &job->error));
+    ZQ_TRY(zq_profile_measure(job->graph, n, gradient, half, on_round, job, &job->profile, &job->error));
     return report(job, 1);
 }
 

@@ -86,16 +86,25 @@ typedef enum zq_search {
                               thousands of runs of the network */
 } zq_search;
 
-/* How much work goes into images where their number and steps aren't given (ZQ_DISTILL_FAST), and into rounding.
+/* How much work goes into images where their number and steps aren't given (ZQ_DISTILL_FAST), and into
+ * rounding.
  */
 typedef enum zq_effort {
     ZQ_EFFORT_NORMAL, /* 128 images; of more than 128 classes 256 below 1e8 multiply-accumulates an image, 512
                          below 2e7; in large networks, from 1e9 on, 32 */
     ZQ_EFFORT_FAST, /* 32 images, 16 in large networks: a third to half of the time, and in narrow networks a
                        third to a half more damage at 4 bits */
-    ZQ_EFFORT_BEST, /* 1024 images below 2e7, 512 below 1e8, 256 below 1e9, 128 in large networks, with twice the
-                       steps; weights, scales and biases are learned from them: minutes */
+    ZQ_EFFORT_BEST, /* 1024 images below 2e7, 512 below 1e8, 256 below 1e9, 128 in large networks, with twice
+                       the steps; weights, scales and biases are learned from them: minutes */
 } zq_effort;
+
+/* What distillation computes in. Everything else is float. */
+typedef enum zq_precision {
+    ZQ_PRECISION_AUTO, /* bfloat16 with ZQ_DISTILL_FAST where the processor multiplies it, else float (the
+                          default) */
+    ZQ_PRECISION_FP32,
+    ZQ_PRECISION_BF16, /* ZQ_ERR_UNSUPPORTED where the processor can't */
+} zq_precision;
 
 /* How the damage of each layer at each width is measured. */
 typedef enum zq_sensitivity_method {
@@ -143,8 +152,9 @@ typedef struct zq_options {
     int estimate_bn; /* not 0: a network whose BatchNormalization was folded away gets estimates of its
                         statistics, and images distilled from these */
     zq_effort effort;
-    int n_images;     /* distilled images; 0: as effort says. Or photos; 0: at most 64, all to compare */
-    int n_steps;      /* distillation steps; 0: as effort or the recipe says */
+    int n_images; /* distilled images; 0: as effort says. Or photos; 0: at most 64, all to compare */
+    int n_steps;  /* distillation steps; 0: as effort or the recipe says */
+    zq_precision precision; /* of the distillation */
     double input_max; /* largest pixel value before normalisation (1 or 255); 0: estimate the valid range */
     double input_mean[4]; /* mean subtracted from a pixel, per channel; used when n_input_norm > 0 */
     double input_std[4];  /* deviation a pixel is divided by, per channel */
@@ -210,7 +220,8 @@ ZQ_API zq_status zq_job_check_path(zq_job *job, const char *path);
 ZQ_API zq_status zq_job_distill(zq_job *job);
 
 /* Runs the network on n_images random images (0: 8, or what the file's batch is fixed to) for about a second
- * and times every step of the engine; gradient not 0: what one step of the distillation computes. zq_job_json
+ * and times every step of the engine; gradient not 0: what one step of the distillation computes, in its
+ * precision. zq_job_json
  * then holds "plan". */
 ZQ_API zq_status zq_job_profile(zq_job *job, int n_images, int gradient);
 

@@ -2,6 +2,7 @@
 /* Backward passes: gradients flow from the seeds to graph input 0 through the steps in reverse. A value's
  * gradient is the sum of its readers' parts (the first writes, the others add) and of its seed. */
 #include "engine/layout.h"
+#include "engine/loops.h"
 #include "engine/step.h"
 
 #include <string.h>
@@ -10,7 +11,7 @@ bool zq_sink_open_unseeded(zq_plan *plan, int value, zq_sink *sink_out) {
     zq_slot *slot = &plan->slots[value];
     if (slot->gradient == NULL)
         return false;
-    *sink_out = (zq_sink){.dst = slot->gradient, .add = slot->reached};
+    *sink_out = (zq_sink){.cells = {slot->gradient, slot->half}, .dst = slot->gradient, .add = slot->reached};
     slot->reached = true;
     return true;
 }
@@ -26,34 +27,42 @@ bool zq_sink_open(zq_plan *plan, int value, zq_sink *sink_out) {
     return true;
 }
 
-float *zq_sink_begin(zq_plan *plan, int value, float *scratch) {
+void *zq_sink_begin(zq_plan *plan, int value, void *scratch) {
     zq_slot *slot = &plan->slots[value];
     if (slot->gradient == NULL)
         return NULL;
-    float *const dst = slot->reached ? scratch : slot->gradient;
+    void *const dst = slot->reached ? scratch : slot->gradient;
     slot->reached = true;
     return dst;
 }
 
-static void add(size_t n, const float *restrict src, float *restrict dst) {
-#pragma omp parallel for schedule(static)
-    for (size_t i = 0; i < n; i++)
-        dst[i] += src[i];
-}
-
-void zq_sink_end(zq_plan *plan, int value, float *written) {
+void zq_sink_end(zq_plan *plan, int value, void *written) {
     const zq_slot *slot = &plan->slots[value];
     if (written != slot->gradient)
-        add(slot->n, written, slot->gradient);
+        zq_loop_accumulate(slot->n, (zq_cells){written, slot->half}, (zq_cells){slot->gradient, slot->half});
+}
+
+/* Halves are channels-last. */
+static void put_halves(const zq_slot *slot, const float *plain) {
+    const zq_cells d = {slot->gradient, true};
+    for (int64_t plane = 0; plane < slot->images * slot->channels; plane++)
+        for (int64_t i = 0; i < slot->positions; i++) {
+            const int64_t position = plane / slot->channels * slot->positions + i;
+            const size_t at = (size_t)(position * slot->channels + plane % slot->channels);
+            const float part = plain[plane * slot->positions + i];
+            zq_cells_put(d, at, slot->reached ? zq_cells_get(d, at) + part : part);
+        }
 }
 
 void zq_sink_put_plain(zq_plan *plan, int value, const float *plain) {
     zq_slot *slot = &plan->slots[value];
-    if (slot->last)
+    if (slot->half)
+        put_halves(slot, plain);
+    else if (slot->last)
         zq_layout_to_last(slot->images, slot->channels, slot->positions, plain, slot->reached,
                           slot->gradient);
     else if (slot->reached)
-        add(slot->n, plain, slot->gradient);
+        zq_loop_accumulate(slot->n, (zq_cells){(void *)plain, false}, (zq_cells){slot->gradient, false});
     else
         memcpy(slot->gradient, plain, slot->n * sizeof *plain);
     slot->reached = true;
@@ -64,16 +73,20 @@ void zq_sink_put_plain(zq_plan *plan, int value, const float *plain) {
 static void add_channel_seed(zq_slot *slot, const zq_plan_seed *seed) {
     const float *const z = slot->data;
     float *const d_z = slot->gradient;
-    const bool write = !slot->reached, last = slot->last;
-    const int64_t c_count = slot->channels, n_positions = slot->positions;
-    const int64_t n_rows = last ? slot->images * n_positions : slot->images * c_count;
-    const int64_t length = last ? c_count : n_positions;
+    const bool add = slot->reached;
+    const int64_t n_channels = slot->channels, n_positions = slot->positions;
+    zq_rows rows;
+    if (zq_rows_of(slot, &rows)) {
+        zq_loop_seed(rows, (zq_cells){slot->data, slot->half}, seed, add,
+                     (zq_cells){slot->gradient, slot->half});
+        return;
+    }
 #pragma omp parallel for schedule(static)
-    for (int64_t row = 0; row < n_rows; row++) {
-        for (int64_t i = 0; i < length; i++) {
-            const int64_t at = row * length + i, c = last ? i : row % c_count;
-            const float d = seed->c1[c] + seed->c2[c] * (z[at] - seed->mean[c]);
-            d_z[at] = write ? d : d_z[at] + d;
+    for (int64_t plane = 0; plane < slot->images * n_channels; plane++) {
+        const int64_t c = plane % n_channels;
+        for (int64_t i = plane * n_positions; i < (plane + 1) * n_positions; i++) {
+            const float d = seed->c1[c] + seed->c2[c] * (z[i] - seed->mean[c]);
+            d_z[i] = add ? d_z[i] + d : d;
         }
     }
 }
@@ -131,7 +144,7 @@ static zq_status run_steps(zq_plan *plan, zq_gradient_hook hook, void *user, zq_
         for (int k = 0; k < step->n_out; k++)
             settle(plan, step->out[k]);
         float *const d_y = step->n_out > 0 ? zq_plan_gradient(plan, step->out[0]) : NULL;
-        if (hook != NULL && d_y != NULL)
+        if (hook != NULL && d_y != NULL && !plan->slots[step->out[0]].half)
             ZQ_TRY(hook(user, plan, step->node, step->out[0], plan->slots[step->out[0]].n, d_y, err));
         const bool runs = is_reached(plan, step) && leads_to_input(plan, step);
         if (runs)

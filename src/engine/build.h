@@ -14,6 +14,9 @@ zq_status zq_build_constants(zq_plan *plan, zq_error *err);
 /* Chooses the steps. */
 zq_status zq_build_steps(zq_plan *plan, zq_error *err);
 
+/* Settles which values are half. */
+zq_status zq_build_halves(zq_plan *plan, zq_error *err);
+
 /* Lays values, gradients and scratch out in memory, by lifetime, and allocates it. */
 zq_status zq_build_memory(zq_plan *plan, zq_error *err);
 

@@ -50,7 +50,7 @@ static void share_values(zq_plan *plan) {
         const int in = step->in[0], out = step->out[0];
         zq_slot *from = &plan->slots[in], *to = &plan->slots[out];
         const bool last_use = from->reader_hi == i && from->writer >= 0 && !from->kept;
-        if (last_use && is_read_once(plan, i, in) && from->n == to->n)
+        if (last_use && is_read_once(plan, i, in) && from->n == to->n && from->half == to->half)
             to->root = from->root;
     }
 }
@@ -64,7 +64,7 @@ static void share_gradients(zq_plan *plan) {
         for (int k = 0; k < step->n_in; k++) {
             zq_slot *in = &plan->slots[step->in[k]];
             if (!in->differentiable || in->writer < 0 || in->n != plan->slots[step->out[0]].n ||
-                !is_read_once(plan, i, step->in[k]))
+                in->half != plan->slots[step->out[0]].half || !is_read_once(plan, i, step->in[k]))
                 continue;
             in->gradient_root = plan->slots[step->out[0]].gradient_root;
             break;
@@ -89,8 +89,8 @@ static void live_value(const zq_plan *plan, int value, bool is_input, zq_arena_b
     int last = slot->reader_hi >= 0 ? forward_time(slot->reader_hi) : first;
     if (slot->kept)
         last = end_time(plan);
-    const size_t item =
-        slot->dtype == ZQ_U8 || slot->dtype == ZQ_I8 ? sizeof(float) : zq_dtype_bytes(slot->dtype);
+    const bool is_float = slot->dtype == ZQ_F32 || slot->dtype == ZQ_U8 || slot->dtype == ZQ_I8;
+    const size_t item = is_float ? zq_cells_bytes(slot->half) : zq_dtype_bytes(slot->dtype);
     extend(&blocks[slot->root], (slot->n + 1) * item, first, last);
 }
 
@@ -100,7 +100,7 @@ static void live_gradient(const zq_plan *plan, int value, zq_arena_block *blocks
         return;
     const int last = slot->writer >= 0 ? backward_time(plan, slot->writer) : end_time(plan);
     const int first = slot->reader_hi >= 0 ? backward_time(plan, slot->reader_hi) : last;
-    extend(&blocks[slot->gradient_root], (slot->n + 1) * sizeof(float), first, last);
+    extend(&blocks[slot->gradient_root], (slot->n + 1) * zq_cells_bytes(slot->half), first, last);
 }
 
 static bool is_graph_input(const zq_graph *graph, int value) {
@@ -117,7 +117,7 @@ static void bind(zq_plan *plan, const zq_arena_block *blocks) {
         if (blocks[slot->root].bytes > 0 && slot->constant == NULL)
             slot->data = (char *)plan->arena + blocks[slot->root].offset;
         if (blocks[n + slot->gradient_root].bytes > 0 && slot->differentiable)
-            slot->gradient = (float *)(void *)((char *)plan->arena + blocks[n + slot->gradient_root].offset);
+            slot->gradient = (char *)plan->arena + blocks[n + slot->gradient_root].offset;
     }
 }
 

@@ -47,9 +47,9 @@ static zq_status forward(zq_plan *plan, zq_step *step, zq_error *err) {
     (void)err;
     const activation *state = step->state;
     zq_slot *slot = &plan->slots[step->in[0]];
-    float *const dst = zq_slot_floats(plan, step->out[0]);
+    const zq_cells dst = zq_slot_cells(plan, step->out[0]);
     if (state->sums == NULL) {
-        zq_loop_clamp(slot->n, slot->data, state->clamp, dst);
+        zq_loop_clamp(slot->n, zq_slot_cells(plan, step->in[0]), state->clamp, dst);
         return ZQ_OK;
     }
     zq_loop_clamp_sum(slot, state->clamp, dst, state->sums);
@@ -60,17 +60,18 @@ static zq_status forward(zq_plan *plan, zq_step *step, zq_error *err) {
 static zq_status backward(zq_plan *plan, zq_step *step, zq_error *err) {
     (void)err;
     const activation *state = step->state;
-    const float *const x = zq_slot_floats(plan, step->in[0]);
+    const zq_cells x = zq_slot_cells(plan, step->in[0]);
     zq_rows rows;
     zq_sink sink;
     zq_rows_of(&plan->slots[step->in[0]], &rows);
     if (zq_sink_open(plan, step->in[0], &sink))
-        zq_loop_slope(rows, x, state->clamp, zq_plan_gradient(plan, step->out[0]), x, &sink);
+        zq_loop_slope(rows, x, state->clamp, zq_gradient_cells(plan, step->out[0]), x, &sink);
     return ZQ_OK;
 }
 
 const zq_step_kind zq_kind_activation = {
     .name = "loop",
+    .cells = true,
     .in_place = true,
     .in_place_backward = true,
     .match = match,

@@ -75,19 +75,34 @@ static zq_status match(zq_plan *plan, int at, zq_step *step, zq_error *err) {
     return ZQ_OK;
 }
 
-static void run_rows(const affine_state *s, int64_t n_rows, int64_t n_channels, const float *weights,
-                     const float *x, float *y) {
+/* Channels first .. first + n of a row. */
+static void run_row(const affine_state *s, int64_t first, int64_t n, const float *weights, const float *x,
+                    float *y) {
     const zq_clamp clamp = s->clamps ? s->clamp : ZQ_NO_CLAMP;
     const float *const bias = s->bias;
-#pragma omp parallel for schedule(static)
-    for (int64_t row = 0; row < n_rows; row++) {
-        const float *const from = x + row * n_channels;
-        float *const to = y + row * n_channels;
 #pragma omp simd
-        for (int64_t c = 0; c < n_channels; c++) {
-            float z = from[c] * weights[c] + (bias != NULL ? bias[c] : 0);
-            z = z < clamp.lo ? clamp.lo : z;
-            to[c] = z > clamp.hi ? clamp.hi : z;
+    for (int64_t c = 0; c < n; c++) {
+        float z = x[c] * weights[first + c] + (bias != NULL ? bias[first + c] : 0);
+        z = z < clamp.lo ? clamp.lo : z;
+        y[c] = z > clamp.hi ? clamp.hi : z;
+    }
+}
+
+static int64_t piece_of(int64_t first, int64_t n) {
+    return n - first < ZQ_PIECE ? n - first : ZQ_PIECE;
+}
+
+/* n_rows rows of x and y from row first on. */
+static void run_rows(const affine_state *s, int64_t first, int64_t n_rows, int64_t n_channels,
+                     const float *weights, zq_cells x, zq_cells y) {
+#pragma omp parallel for schedule(static)
+    for (int64_t row = first; row < first + n_rows; row++) {
+        float buffers[2][ZQ_PIECE];
+        for (int64_t c = 0; c < n_channels; c += ZQ_PIECE) {
+            const size_t at = (size_t)(row * n_channels + c), n = (size_t)piece_of(c, n_channels);
+            float *const to = zq_cells_begin(y, at, buffers[1]);
+            run_row(s, c, (int64_t)n, weights, zq_cells_read(x, at, n, buffers[0]), to);
+            zq_cells_end(y, at, n, to);
         }
     }
 }
@@ -101,15 +116,16 @@ static zq_status forward(zq_plan *plan, zq_step *step, zq_error *err) {
     const affine_state *s = step->state;
     zq_rows rows;
     zq_rows_of(&plan->slots[step->in[0]], &rows);
-    run_rows(s, rows.n_rows, rows.n_channels, weights_of(s), zq_slot_floats(plan, step->in[0]),
-             zq_slot_floats(plan, step->out[0]));
+    run_rows(s, 0, rows.n_rows, rows.n_channels, weights_of(s), zq_slot_cells(plan, step->in[0]),
+             zq_slot_cells(plan, step->out[0]));
     return ZQ_OK;
 }
 
-/* at tells the slope of the activation: y, or any row that is read anyway where there is none. */
-static void backward_row(const affine_state *s, int64_t n, const float *x, const float *at, const float *d_y,
-                         const zq_sink *sink, float *dst) {
-    const float *const weights = weights_of(s);
+/* Channels first .. first + n of a row. at tells the slope of the activation: y, or any row that is read
+ * anyway where there is none. */
+static void backward_row(const affine_state *s, int64_t first, int64_t n, const float *x, const float *at,
+                         const float *d_y, const zq_sink *sink, float *dst) {
+    const float *const weights = weights_of(s) + first;
     const zq_clamp clamp = s->clamps ? s->clamp : ZQ_NO_CLAMP;
     const bool add = sink->add;
     if (sink->seed == NULL) {
@@ -120,7 +136,8 @@ static void backward_row(const affine_state *s, int64_t n, const float *x, const
         }
         return;
     }
-    const float *const c1 = sink->seed->c1, *const c2 = sink->seed->c2, *const mean = sink->seed->mean;
+    const float *const c1 = sink->seed->c1 + first, *const c2 = sink->seed->c2 + first;
+    const float *const mean = sink->seed->mean + first;
 #pragma omp simd
     for (int64_t c = 0; c < n; c++) {
         const float slope = at[c] > clamp.lo && at[c] < clamp.hi ? weights[c] * d_y[c] : 0;
@@ -132,9 +149,8 @@ static void backward_row(const affine_state *s, int64_t n, const float *x, const
 static zq_status backward(zq_plan *plan, zq_step *step, zq_error *err) {
     (void)err;
     const affine_state *s = step->state;
-    const float *const x = zq_slot_floats(plan, step->in[0]);
-    const float *const slope_at = s->clamps ? zq_slot_floats(plan, step->out[0]) : x;
-    const float *const d_y = zq_plan_gradient(plan, step->out[0]);
+    const zq_cells x = zq_slot_cells(plan, step->in[0]), d_y = zq_gradient_cells(plan, step->out[0]);
+    const zq_cells slope_at = s->clamps ? zq_slot_cells(plan, step->out[0]) : x;
     zq_rows rows;
     zq_sink sink;
     zq_rows_of(&plan->slots[step->in[0]], &rows);
@@ -142,8 +158,15 @@ static zq_status backward(zq_plan *plan, zq_step *step, zq_error *err) {
         return ZQ_OK;
 #pragma omp parallel for schedule(static)
     for (int64_t row = 0; row < rows.n_rows; row++) {
-        const int64_t at = row * rows.n_channels;
-        backward_row(s, rows.n_channels, x + at, slope_at + at, d_y + at, &sink, sink.dst + at);
+        float buffers[4][ZQ_PIECE];
+        for (int64_t c = 0; c < rows.n_channels; c += ZQ_PIECE) {
+            const size_t at = (size_t)(row * rows.n_channels + c), n = (size_t)piece_of(c, rows.n_channels);
+            float *const to = zq_cells_open(sink.cells, sink.add, at, n, buffers[3]);
+            backward_row(s, c, (int64_t)n, zq_cells_read(x, at, n, buffers[0]),
+                         zq_cells_read(slope_at, at, n, buffers[1]), zq_cells_read(d_y, at, n, buffers[2]),
+                         &sink, to);
+            zq_cells_end(sink.cells, at, n, to);
+        }
     }
     return ZQ_OK;
 }
@@ -159,9 +182,8 @@ static zq_status override(zq_plan *plan, zq_step *step, int n_variants, const fl
                        (long long)plan->slots[step->in[0]].images, n_variants);
     const int64_t n_rows = rows.n_rows / n_variants;
     for (int k = 0; k < n_variants; k++)
-        run_rows(step->state, n_rows, rows.n_channels, weights[k],
-                 zq_slot_floats(plan, step->in[0]) + k * n_rows * rows.n_channels,
-                 zq_slot_floats(plan, step->out[0]) + k * n_rows * rows.n_channels);
+        run_rows(step->state, k * n_rows, n_rows, rows.n_channels, weights[k],
+                 zq_slot_cells(plan, step->in[0]), zq_slot_cells(plan, step->out[0]));
     return ZQ_OK;
 }
 
@@ -175,6 +197,7 @@ static zq_status set_weights(zq_plan *plan, zq_step *step, const float *weights,
 
 const zq_step_kind zq_kind_affine = {
     .name = "loop",
+    .cells = true,
     .in_place = true,
     .in_place_backward = true,
     .match = match,

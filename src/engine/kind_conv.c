@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Conv by oneDNN, or where that is faster by minimal filtering, with its bias and the Relu behind it. */
+/* Conv by oneDNN, or where that is faster by minimal filtering, with its bias and the Relu or Clip behind it.
+ */
 #include "base/memory.h"
 #include "engine/image_gradient.h"
 #include "engine/loops.h"
@@ -20,9 +21,11 @@ typedef struct group {
 
 typedef struct conv_state {
     zq_window window;
-    bool relu;
+    bool clamps;
+    zq_clamp clamp;
     bool image_gradient; /* backward by zq_image_gradient_run instead of conv */
     zq_dnn_conv *conv;   /* NULL: by minimal filtering, both ways, with plain weights */
+    zq_dnn_conv *half;   /* the same of halves, until it is settled which is taken; NULL: none */
     void *packed, *packed_backward;
     float *replaced;             /* plain weights that zq_plan_set_weights gave; NULL: the graph's */
     const float *weights, *bias; /* of the graph; bias NULL: none */
@@ -55,6 +58,7 @@ static void drop(void *memory) {
     conv_state *state = memory;
     drop_group(&state->group);
     zq_dnn_conv_drop(state->conv);
+    zq_dnn_conv_drop(state->half);
     zq_free(state->packed);
     zq_free(state->packed_backward);
     zq_free(state->replaced);
@@ -72,12 +76,12 @@ static bool is_conv(const zq_plan *plan, int at) {
            is_float_constant(plan, node->inputs[1]) && (!bias || is_float_constant(plan, node->inputs[2]));
 }
 
-/* The Conv that runs together with the node: itself, or the one in front of a Relu. What carries statistics
- * must stay readable where gradients enter there. */
-static int conv_of(const zq_plan *plan, int at, bool *relu) {
+/* The Conv that runs together with the node: itself, or the one in front of an activation. What carries
+ * statistics must stay readable where gradients enter there. */
+static int conv_of(const zq_plan *plan, int at, bool *clamps, zq_clamp *clamp) {
     const zq_node *node = &plan->graph->nodes[at];
-    *relu = strcmp(node->op->name, "Relu") == 0;
-    if (!*relu)
+    *clamps = zq_clamp_of(plan, at, clamp);
+    if (!*clamps)
         return is_conv(plan, at) ? at : -1;
     const int conv = zq_plan_sole_producer(plan, node->inputs[0], "Conv");
     const bool statistics = plan->options.statistics && plan->graph->values[node->inputs[0]].stats != NULL;
@@ -86,7 +90,8 @@ static int conv_of(const zq_plan *plan, int at, bool *relu) {
 
 static zq_dnn_conv_options conv_options(const zq_plan *plan, const conv_state *state) {
     return (zq_dnn_conv_options){.bias = state->bias != NULL,
-                                 .relu = state->relu,
+                                 .clamps = state->clamps,
+                                 .clamp = state->clamp,
                                  .backward = plan->options.gradient && !state->image_gradient};
 }
 
@@ -118,17 +123,17 @@ static bool is_filtered(const zq_plan *plan, const zq_window *window) {
 static zq_status new_conv(zq_plan *plan, conv_state *state, zq_error *err) {
     state->image_gradient = plan->options.gradient && zq_image_gradient_takes(&state->window);
     const zq_dnn_conv_options options = conv_options(plan, state);
-    ZQ_TRY(zq_dnn_conv_new(&state->window, &options, &state->conv, err));
-    return plan->options.varied ? ZQ_OK : pack(plan, state, state->weights, err);
+    return zq_dnn_conv_new(&state->window, &options, &state->conv, err);
 }
 
 /* *state_out is NULL when oneDNN has no good kernel. */
-static zq_status new_state(zq_plan *plan, const zq_node *conv, bool relu, conv_state **state_out,
-                           zq_error *err) {
+static zq_status new_state(zq_plan *plan, const zq_node *conv, bool clamps, zq_clamp clamp,
+                           conv_state **state_out, zq_error *err) {
     conv_state *state = zq_alloc(1, sizeof *state);
     if (state == NULL)
         return zq_fail_memory(err);
-    state->relu = relu;
+    state->clamps = clamps;
+    state->clamp = clamp;
     state->weights = plan->slots[conv->inputs[1]].constant->data;
     state->bias =
         conv->n_inputs > 2 && conv->inputs[2] >= 0 ? plan->slots[conv->inputs[2]].constant->data : NULL;
@@ -146,7 +151,7 @@ static zq_status new_state(zq_plan *plan, const zq_node *conv, bool relu, conv_s
 
 /* With a gradient, what computes that is named, too. */
 static void name_kernel(const zq_plan *plan, const conv_state *state, zq_step *step) {
-    const char *const op = state->relu ? "Conv+Relu" : "Conv";
+    const char *const op = !state->clamps ? "Conv" : state->clamp.hi == INFINITY ? "Conv+Relu" : "Conv+Clip";
     if (state->conv == NULL) {
         snprintf(step->kernel, sizeof step->kernel, "%s winograd", op);
         return;
@@ -160,11 +165,12 @@ static void name_kernel(const zq_plan *plan, const conv_state *state, zq_step *s
 }
 
 static zq_status match(zq_plan *plan, int at, zq_step *step, zq_error *err) {
-    bool relu;
-    const int conv = conv_of(plan, at, &relu);
+    bool clamps;
+    zq_clamp clamp;
+    const int conv = conv_of(plan, at, &clamps, &clamp);
     conv_state *state = NULL;
     if (conv >= 0)
-        ZQ_TRY(new_state(plan, &plan->graph->nodes[conv], relu, &state, err));
+        ZQ_TRY(new_state(plan, &plan->graph->nodes[conv], clamps, clamp, &state, err));
     if (state == NULL)
         return ZQ_OK;
     step->state = state;
@@ -173,23 +179,47 @@ static zq_status match(zq_plan *plan, int at, zq_step *step, zq_error *err) {
                                          1, plan->graph->nodes[at].outputs, err);
     if (status != ZQ_OK)
         return status;
-    name_kernel(plan, state, step);
     step->forgets_in = true;
-    step->forgets_out = !relu;
-    step->scratch_bytes = room_bytes(plan, step, state);
+    step->forgets_out = !clamps;
     return ZQ_OK;
+}
+
+static zq_status halve(zq_plan *plan, zq_step *step, zq_error *err) {
+    conv_state *state = step->state;
+    zq_dnn_conv_options options = conv_options(plan, state);
+    options.half = true;
+    if (state->image_gradient)
+        return ZQ_OK;
+    const zq_status status = zq_dnn_conv_new(&state->window, &options, &state->half, err);
+    step->halves = status == ZQ_OK;
+    return status == ZQ_ERR_UNSUPPORTED ? ZQ_OK : status;
+}
+
+static zq_status ready(zq_plan *plan, zq_step *step, zq_error *err) {
+    conv_state *state = step->state;
+    const bool half = plan->slots[step->in[0]].half;
+    zq_dnn_conv_drop(half ? state->conv : state->half);
+    state->conv = half ? state->half : state->conv;
+    state->half = NULL;
+    name_kernel(plan, state, step);
+    step->scratch_bytes = room_bytes(plan, step, state);
+    return state->conv == NULL || plan->options.varied ? ZQ_OK : pack(plan, state, state->weights, err);
 }
 
 static const float *weights_of(const conv_state *state) {
     return state->replaced != NULL ? state->replaced : state->weights;
 }
 
+static const zq_clamp *clamp_of(const conv_state *state) {
+    return state->clamps ? &state->clamp : NULL;
+}
+
 static zq_status forward(zq_plan *plan, zq_step *step, zq_error *err) {
     conv_state *state = step->state;
-    const float *const x = zq_slot_floats(plan, step->in[0]);
-    float *const y = zq_slot_floats(plan, step->out[0]);
+    const void *const x = plan->slots[step->in[0]].data;
+    void *const y = plan->slots[step->out[0]].data;
     if (state->conv == NULL)
-        return zq_winograd_run(&state->window, false, x, weights_of(state), state->bias, state->relu,
+        return zq_winograd_run(&state->window, false, x, weights_of(state), state->bias, clamp_of(state),
                                room_of(plan, step), y, err);
     if (state->packed == NULL)
         ZQ_TRY(pack(plan, state, state->weights, err));
@@ -200,15 +230,16 @@ static zq_status forward(zq_plan *plan, zq_step *step, zq_error *err) {
 static zq_status backward(zq_plan *plan, zq_step *step, zq_error *err) {
     const conv_state *state = step->state;
     const int in = step->in[0], out = step->out[0];
-    float *const d_y = zq_plan_gradient(plan, out);
-    if (state->relu) /* d_y is read here for the last time: it may be changed */
-        zq_loop_mask(plan->slots[out].n, zq_slot_floats(plan, out), (zq_clamp){0, INFINITY}, d_y);
-    float *const d_x = zq_sink_begin(plan, in, plan->scratch);
+    void *const d_y = zq_plan_gradient(plan, out);
+    if (state->clamps) /* d_y is read here for the last time: it may be changed */
+        zq_loop_mask(plan->slots[out].n, zq_slot_cells(plan, out), state->clamp,
+                     zq_gradient_cells(plan, out));
+    void *const d_x = zq_sink_begin(plan, in, plan->scratch);
     if (d_x == NULL)
         return ZQ_OK;
     if (state->conv == NULL) {
         const zq_window window = zq_winograd_backward(&state->window);
-        ZQ_TRY(zq_winograd_run(&window, true, d_y, weights_of(state), NULL, false, room_of(plan, step), d_x,
+        ZQ_TRY(zq_winograd_run(&window, true, d_y, weights_of(state), NULL, NULL, room_of(plan, step), d_x,
                                err));
     } else if (state->image_gradient)
         zq_image_gradient_run(&state->window, d_y, state->packed_backward, d_x);
@@ -254,7 +285,7 @@ static zq_status override(zq_plan *plan, zq_step *step, int n_variants, const fl
         const float *const x = zq_slot_floats(plan, step->in[0]) + (size_t)k * n_src;
         float *const y = zq_slot_floats(plan, step->out[0]) + (size_t)k * n_dst;
         if (conv == NULL) {
-            status = zq_winograd_run(&state->group.window, false, x, weights[k], state->bias, state->relu,
+            status = zq_winograd_run(&state->group.window, false, x, weights[k], state->bias, clamp_of(state),
                                      room_of(plan, step), y, err);
             continue;
         }
@@ -281,6 +312,8 @@ static zq_status set_weights(zq_plan *plan, zq_step *step, const float *weights,
 const zq_step_kind zq_kind_conv = {
     .name = "onednn",
     .match = match,
+    .halve = halve,
+    .ready = ready,
     .forward = forward,
     .backward = backward,
     .override = override,

@@ -35,11 +35,15 @@ static zq_status match(zq_plan *plan, int at, zq_step *step, zq_error *err) {
 
 /* In double: a plain sum in float of thousands of positions loses digits. */
 static void mean_channels(const zq_slot *slot, int64_t image, int64_t c0, int64_t n, float *dst) {
+    const zq_cells cells = {slot->data, slot->half};
     double sums[64] = {0};
-    const float *x = (const float *)slot->data + image * slot->positions * slot->channels + c0;
-    for (int64_t i = 0; i < slot->positions; i++, x += slot->channels)
+    float buffer[64];
+    for (int64_t i = 0; i < slot->positions; i++) {
+        const int64_t at = (image * slot->positions + i) * slot->channels + c0;
+        const float *const x = zq_cells_read(cells, (size_t)at, (size_t)n, buffer);
         for (int64_t c = 0; c < n; c++)
             sums[c] += (double)x[c];
+    }
     for (int64_t c = 0; c < n; c++)
         dst[c] = (float)(sums[c] / (double)slot->positions);
 }
@@ -58,6 +62,18 @@ static zq_status forward(zq_plan *plan, zq_step *step, zq_error *err) {
     return ZQ_OK;
 }
 
+/* One position: a share of the gradient d of each channel. */
+static void spread_row(int64_t n_channels, const float *d, float share, int64_t at, const zq_sink *sink) {
+    float buffer[ZQ_PIECE];
+    for (int64_t first = 0; first < n_channels; first += ZQ_PIECE) {
+        const int64_t n = n_channels - first < ZQ_PIECE ? n_channels - first : ZQ_PIECE;
+        float *const d_x = zq_cells_open(sink->cells, sink->add, (size_t)(at + first), (size_t)n, buffer);
+        for (int64_t c = 0; c < n; c++)
+            d_x[c] = sink->add ? d_x[c] + d[first + c] * share : d[first + c] * share;
+        zq_cells_end(sink->cells, (size_t)(at + first), (size_t)n, d_x);
+    }
+}
+
 static zq_status backward(zq_plan *plan, zq_step *step, zq_error *err) {
     (void)err;
     const zq_slot *slot = &plan->slots[step->in[0]];
@@ -66,19 +82,16 @@ static zq_status backward(zq_plan *plan, zq_step *step, zq_error *err) {
     if (!zq_sink_open_unseeded(plan, step->in[0], &sink))
         return ZQ_OK;
     const int64_t n_channels = slot->channels;
-    const float factor = 1 / (float)slot->positions;
 #pragma omp parallel for schedule(static)
-    for (int64_t row = 0; row < slot->images * slot->positions; row++) {
-        const float *const d = d_y + row / slot->positions * n_channels;
-        float *const d_x = sink.dst + row * n_channels;
-        for (int64_t c = 0; c < n_channels; c++)
-            d_x[c] = sink.add ? d_x[c] + d[c] * factor : d[c] * factor;
-    }
+    for (int64_t row = 0; row < slot->images * slot->positions; row++)
+        spread_row(n_channels, d_y + row / slot->positions * n_channels, 1 / (float)slot->positions,
+                   row * n_channels, &sink);
     return ZQ_OK;
 }
 
 const zq_step_kind zq_kind_mean = {
     .name = "loop",
+    .cells = true,
     .match = match,
     .forward = forward,
     .backward = backward,

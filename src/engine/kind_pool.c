@@ -9,13 +9,17 @@
 #include <string.h>
 
 typedef struct pool_state {
+    zq_window window;
+    zq_pool_kind kind;
     zq_dnn_pool *pool;
-    void *workspace; /* from forward to backward; NULL: none */
+    zq_dnn_pool *half; /* the same of halves, until it is settled which is taken; NULL: none */
+    void *workspace;   /* from forward to backward; NULL: none */
 } pool_state;
 
 static void drop(void *memory) {
     pool_state *state = memory;
     zq_dnn_pool_drop(state->pool);
+    zq_dnn_pool_drop(state->half);
     zq_free(state->workspace);
     zq_free(state);
 }
@@ -39,7 +43,7 @@ static zq_status match(zq_plan *plan, int at, zq_step *step, zq_error *err) {
     if (!is_pool(plan, node, &kind))
         return ZQ_OK;
     ZQ_TRY(zq_engine_window(plan, node, &window, err));
-    zq_status status = zq_dnn_pool_new(&window, kind, plan->options.gradient, &pool, err);
+    zq_status status = zq_dnn_pool_new(&window, kind, plan->options.gradient, false, &pool, err);
     if (status != ZQ_OK)
         return status == ZQ_ERR_UNSUPPORTED ? ZQ_OK : status;
     pool_state *state = zq_alloc(1, sizeof *state);
@@ -47,26 +51,42 @@ static zq_status match(zq_plan *plan, int at, zq_step *step, zq_error *err) {
         zq_dnn_pool_drop(pool);
         return zq_fail_memory(err);
     }
-    state->pool = pool;
+    *state = (pool_state){.window = window, .kind = kind, .pool = pool};
     step->state = state;
     step->kind = &zq_kind_pool;
     ZQ_TRY(zq_step_set(plan, step, &zq_kind_pool, at, 1, node->inputs, 1, node->outputs, err));
-    snprintf(step->kernel, sizeof step->kernel, "%s onednn %s", node->op->name, zq_dnn_pool_kernel(pool));
     step->forgets_in = step->forgets_out = true;
-    const size_t bytes = zq_dnn_pool_workspace_bytes(pool);
-    if (bytes > 0)
-        state->workspace = zq_plan_alloc(plan, bytes, 1);
-    if (bytes > 0 && state->workspace == NULL)
-        return zq_fail_memory(err);
     if (plan->options.gradient)
         step->scratch_bytes = plan->slots[step->in[0]].n * sizeof(float);
     return ZQ_OK;
 }
 
+static zq_status halve(zq_plan *plan, zq_step *step, zq_error *err) {
+    pool_state *state = step->state;
+    const zq_status status =
+        zq_dnn_pool_new(&state->window, state->kind, plan->options.gradient, true, &state->half, err);
+    step->halves = status == ZQ_OK;
+    return status == ZQ_ERR_UNSUPPORTED ? ZQ_OK : status;
+}
+
+static zq_status ready(zq_plan *plan, zq_step *step, zq_error *err) {
+    pool_state *state = step->state;
+    const bool half = plan->slots[step->in[0]].half;
+    zq_dnn_pool_drop(half ? state->pool : state->half);
+    state->pool = half ? state->half : state->pool;
+    state->half = NULL;
+    const size_t bytes = zq_dnn_pool_workspace_bytes(state->pool);
+    if (bytes > 0)
+        state->workspace = zq_plan_alloc(plan, bytes, 1);
+    snprintf(step->kernel, sizeof step->kernel, "%s onednn %s%s", plan->graph->nodes[step->node].op->name,
+             zq_dnn_pool_kernel(state->pool), half ? " bf16" : "");
+    return bytes > 0 && state->workspace == NULL ? zq_fail_memory(err) : ZQ_OK;
+}
+
 static zq_status forward(zq_plan *plan, zq_step *step, zq_error *err) {
     (void)err;
     const pool_state *state = step->state;
-    zq_dnn_pool_forward(state->pool, zq_slot_floats(plan, step->in[0]), zq_slot_floats(plan, step->out[0]),
+    zq_dnn_pool_forward(state->pool, plan->slots[step->in[0]].data, plan->slots[step->out[0]].data,
                         state->workspace);
     return ZQ_OK;
 }
@@ -74,7 +94,7 @@ static zq_status forward(zq_plan *plan, zq_step *step, zq_error *err) {
 static zq_status backward(zq_plan *plan, zq_step *step, zq_error *err) {
     (void)err;
     const pool_state *state = step->state;
-    float *const d_x = zq_sink_begin(plan, step->in[0], plan->scratch);
+    void *const d_x = zq_sink_begin(plan, step->in[0], plan->scratch);
     if (d_x == NULL)
         return ZQ_OK;
     zq_dnn_pool_backward(state->pool, zq_plan_gradient(plan, step->out[0]), state->workspace, d_x);
@@ -85,6 +105,8 @@ static zq_status backward(zq_plan *plan, zq_step *step, zq_error *err) {
 const zq_step_kind zq_kind_pool = {
     .name = "onednn",
     .match = match,
+    .halve = halve,
+    .ready = ready,
     .forward = forward,
     .backward = backward,
     .drop = drop,

@@ -59,9 +59,9 @@ static zq_status match(zq_plan *plan, int at, zq_step *step, zq_error *err) {
 static zq_status forward(zq_plan *plan, zq_step *step, zq_error *err) {
     (void)err;
     const sum_state *state = step->state;
-    zq_loop_add(plan->slots[step->out[0]].n, zq_slot_floats(plan, step->in[0]),
-                zq_slot_floats(plan, step->in[1]), state->clamps ? state->clamp : ZQ_NO_CLAMP,
-                zq_slot_floats(plan, step->out[0]), state->passed);
+    zq_loop_add(plan->slots[step->out[0]].n, zq_slot_cells(plan, step->in[0]),
+                zq_slot_cells(plan, step->in[1]), state->clamps ? state->clamp : ZQ_NO_CLAMP,
+                zq_slot_cells(plan, step->out[0]), state->passed);
     return ZQ_OK;
 }
 
@@ -74,15 +74,16 @@ static zq_status backward(zq_plan *plan, zq_step *step, zq_error *err) {
     zq_rows_of(&plan->slots[step->out[0]], &rows);
     for (int k = 0; k < 2; k++) {
         zq_branch *branch = &branches[n_branches];
-        branch->z = zq_slot_floats(plan, step->in[k]);
+        branch->z = zq_slot_cells(plan, step->in[k]);
         n_branches += zq_sink_open(plan, step->in[k], &branch->sink);
     }
-    zq_loop_fork(rows, state->passed, zq_plan_gradient(plan, step->out[0]), n_branches, branches);
+    zq_loop_fork(rows, state->passed, zq_gradient_cells(plan, step->out[0]), n_branches, branches);
     return ZQ_OK;
 }
 
 const zq_step_kind zq_kind_sum = {
     .name = "loop",
+    .cells = true,
     .in_place = true,
     .in_place_backward = true,
     .match = match,

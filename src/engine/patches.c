@@ -14,7 +14,7 @@ zq_strides zq_strides_of(const zq_slot *slot) {
 
 bool zq_plan_map_channels(zq_plan *plan, int value, int64_t first, const float *scale, const float *shift) {
     zq_slot *slot = &plan->slots[value];
-    if (slot->data == NULL || slot->dtype != ZQ_F32 || slot->constant != NULL)
+    if (slot->data == NULL || slot->dtype != ZQ_F32 || slot->constant != NULL || slot->half)
         return false;
     slot->summed = false;
     const zq_strides s = zq_strides_of(slot);

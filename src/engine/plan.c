@@ -2,12 +2,18 @@
 #include "engine/plan.h"
 #include "base/memory.h"
 #include "engine/build.h"
+#include "engine/onednn/onednn.h"
 
 static zq_status build(zq_plan *plan, zq_error *err) {
     ZQ_TRY(zq_build_slots(plan, err));
     ZQ_TRY(zq_build_constants(plan, err));
     ZQ_TRY(zq_build_steps(plan, err));
+    ZQ_TRY(zq_build_halves(plan, err));
     return zq_build_memory(plan, err);
+}
+
+bool zq_plan_takes_half(void) {
+    return zq_dnn_has_half();
 }
 
 zq_status zq_plan_new(zq_graph *graph, const zq_plan_options *options, zq_plan **plan_out, zq_error *err) {
@@ -21,6 +27,8 @@ zq_status zq_plan_new(zq_graph *graph, const zq_plan_options *options, zq_plan *
     plan->graph = graph;
     plan->options = *options;
     plan->options.statistics = options->statistics || options->gradient;
+    plan->options.half = options->half && !options->reference && !options->keep_values && !options->varied &&
+                         zq_plan_takes_half();
     const zq_status status = build(plan, err);
     if (status != ZQ_OK)
         zq_plan_drop(plan);

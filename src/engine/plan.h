@@ -20,8 +20,14 @@ typedef struct zq_plan_options {
     bool statistics;  /* values that carry stats are never fused away (gradient implies it) */
     bool separate;  /* nodes with weights run by themselves, so that their outputs exist (zq_plan_response) */
     bool varied;    /* weights are given by zq_plan_vary: a Conv packs its own only if it runs without */
+    bool half;      /* values and gradients between convolutions are bfloat16, and products of them, summed in
+                       float; where the processor has instructions for that, else as without. Then nothing
+                       between can be peeked, poked or hooked at, only read */
     bool reference; /* plain C operators only: for tests */
 } zq_plan_options;
+
+/* Whether options.half means anything on this processor. */
+bool zq_plan_takes_half(void);
 
 zq_status zq_plan_new(zq_graph *graph, const zq_plan_options *options, zq_plan **plan_out, zq_error *err);
 void zq_plan_drop(zq_plan *plan); /* NULL is allowed */

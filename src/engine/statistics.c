@@ -6,15 +6,23 @@
 #include <math.h>
 #include <string.h>
 
-/* x: [positions, channels] */
-static void sum_last(int64_t n_channels, int64_t n_positions, const float *restrict x, double *restrict sum,
-                     double *restrict square) {
-    for (int64_t position = 0; position < n_positions; position++, x += n_channels) {
-        for (int64_t c = 0; c < n_channels; c++) {
-            const double value = x[c];
-            sum[c] += value;
-            square[c] += value * value;
-        }
+static void sum_row(size_t n, const float *restrict x, double *restrict sum, double *restrict square) {
+    for (size_t c = 0; c < n; c++) {
+        const double value = x[c];
+        sum[c] += value;
+        square[c] += value * value;
+    }
+}
+
+/* x from first on: [positions, channels] */
+static void sum_last(size_t n_channels, size_t n_positions, zq_cells x, size_t first, double *sum,
+                     double *square) {
+    const size_t n = n_channels * n_positions;
+    float buffer[ZQ_PIECE];
+    for (size_t i = 0, length; i < n; i += length) {
+        const size_t c = i % n_channels, rest = n_channels - c;
+        length = rest < ZQ_PIECE ? rest : ZQ_PIECE;
+        sum_row(length, zq_cells_read(x, first + i, length, buffer), sum + c, square + c);
     }
 }
 
@@ -38,12 +46,13 @@ static const double *sum_images(zq_plan *plan, const zq_slot *slot) {
     memset(plan->sums, 0, (size_t)(slot->images * n_channels) * 2 * sizeof *plan->sums);
 #pragma omp parallel for schedule(static)
     for (int64_t image = 0; image < slot->images; image++) {
-        const float *x = (const float *)slot->data + image * n_channels * slot->positions;
+        const int64_t first = image * n_channels * slot->positions;
         double *const sum = plan->sums + image * 2 * n_channels;
         if (slot->last)
-            sum_last(n_channels, slot->positions, x, sum, sum + n_channels);
+            sum_last((size_t)n_channels, (size_t)slot->positions, (zq_cells){slot->data, slot->half},
+                     (size_t)first, sum, sum + n_channels);
         else
-            sum_plain(n_channels, slot->positions, x, sum, sum + n_channels);
+            sum_plain(n_channels, slot->positions, (const float *)slot->data + first, sum, sum + n_channels);
     }
     return plan->sums;
 }

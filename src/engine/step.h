@@ -6,6 +6,7 @@
 #ifndef ZQ_ENGINE_STEP_H
 #define ZQ_ENGINE_STEP_H
 
+#include "engine/cells.h"
 #include "engine/plan.h"
 
 typedef struct zq_step_kind zq_step_kind;
@@ -21,8 +22,9 @@ typedef struct zq_slot {
     bool last;
     const zq_tensor *constant; /* the graph's, or computed while planning; NULL: known at run time only */
     bool owns_constant;
+    bool half;                /* data and gradient are bfloat16 */
     void *data;               /* in the arena; float except for integers that aren't quantized values */
-    float *gradient;          /* in the arena; NULL: never wanted */
+    void *gradient;           /* in the arena; NULL: never wanted */
     bool differentiable;      /* depends on graph input 0 through floats */
     int n_uses;               /* by nodes and as graph outputs */
     bool wanted;              /* a step or the caller reads it */
@@ -46,6 +48,7 @@ typedef struct zq_step {
     void *state;   /* the kind's own, owned */
     size_t scratch_bytes;
     bool forgets_in, forgets_out; /* backward reads no value of the inputs, of the outputs; seeds apart */
+    bool halves;                  /* of a kind with halve: that has found a kernel */
     char kernel[112];             /* for inspection */
     double ms, backward_ms;       /* of the last forward and backward */
     bool disturbed;               /* its outputs stem from replaced weights */
@@ -53,6 +56,7 @@ typedef struct zq_step {
 
 struct zq_step_kind {
     const char *name;
+    bool cells;             /* its values may be float or half, each for itself (zq_slot_cells) */
     bool in_place;          /* forward may write out[0] over in[0] */
     bool in_place_backward; /* backward may write the gradient of in[0] over that of out[0] */
 
@@ -62,6 +66,11 @@ struct zq_step_kind {
     zq_status (*forward)(zq_plan *plan, zq_step *step, zq_error *err);
     /* Called when at least one output has a gradient. */
     zq_status (*backward)(zq_plan *plan, zq_step *step, zq_error *err);
+    /* Looks for a kernel whose inputs and outputs are all half, and sets step->halves. NULL: there is none.
+     */
+    zq_status (*halve)(zq_plan *plan, zq_step *step, zq_error *err);
+    /* Called when it is settled what is half. NULL: nothing to do. */
+    zq_status (*ready)(zq_plan *plan, zq_step *step, zq_error *err);
     /* Forward with other weights for groups of images; NULL: the node has no weights. */
     zq_status (*override)(zq_plan *plan, zq_step *step, int n_variants, const float *const *weights,
                           zq_error *err);
@@ -114,6 +123,10 @@ static inline float *zq_slot_floats(const zq_plan *plan, int value) {
     return plan->slots[value].data;
 }
 
+static inline zq_cells zq_slot_cells(const zq_plan *plan, int value) {
+    return (zq_cells){plan->slots[value].data, plan->slots[value].half};
+}
+
 /* ---- for backward */
 
 /* The gradient that reached an output, NULL: none. */
@@ -121,9 +134,14 @@ static inline float *zq_plan_gradient(const zq_plan *plan, int value) {
     return plan->slots[value].reached ? plan->slots[value].gradient : NULL;
 }
 
+static inline zq_cells zq_gradient_cells(const zq_plan *plan, int value) {
+    return (zq_cells){zq_plan_gradient(plan, value), plan->slots[value].half};
+}
+
 /* Where a step's part of the gradient of one of its inputs goes. */
 typedef struct zq_sink {
-    float *dst;
+    zq_cells cells;
+    float *dst;               /* the same as floats, for steps that know no other */
     bool add;                 /* dst holds parts of other consumers: add to it */
     const zq_plan_seed *seed; /* per channel; the step adds it too. NULL: none */
 } zq_sink;
@@ -137,8 +155,8 @@ bool zq_sink_open_unseeded(zq_plan *plan, int value, zq_sink *sink_out);
 
 /* For kernels that can only write: where to write (scratch: of the value's size), NULL: not wanted. Then call
  * zq_sink_end with the same pointer. */
-float *zq_sink_begin(zq_plan *plan, int value, float *scratch);
-void zq_sink_end(zq_plan *plan, int value, float *written);
+void *zq_sink_begin(zq_plan *plan, int value, void *scratch);
+void zq_sink_end(zq_plan *plan, int value, void *written);
 
 /* Adds or writes a part in plain order. */
 void zq_sink_put_plain(zq_plan *plan, int value, const float *plain);

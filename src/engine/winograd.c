@@ -199,8 +199,12 @@ static inline void transform_sums(const lanes *m, int stride, lanes *y, int y_st
     y[3 * y_stride] = near_off + 4 * far_off + m[5 * stride];
 }
 
+static inline lanes choose(mask where, lanes yes, lanes no) {
+    return (lanes)((where & (mask)yes) | (~where & (mask)no));
+}
+
 static inline void finish_tile(const zq_window *w, const float *sums, int64_t t, int64_t n, const float *bias,
-                               bool relu, float *image, int64_t y, int64_t x) {
+                               const zq_clamp *clamp, float *image, int64_t y, int64_t x) {
     const int64_t n_rows = w->out[0] - y < OUT ? w->out[0] - y : OUT;
     const int64_t n_columns = w->out[1] - x < OUT ? w->out[1] - x : OUT;
     for (int64_t c = 0; c < w->c_out; c += LANES) {
@@ -213,24 +217,26 @@ static inline void finish_tile(const zq_window *w, const float *sums, int64_t t,
             transform_sums(half + IN * row, 1, all + OUT * row, 1);
         if (bias != NULL)
             memcpy(&b, bias + c, sizeof b);
+        const zq_clamp bounds = clamp != NULL ? *clamp : ZQ_NO_CLAMP;
+        const lanes lo = (lanes){0} + bounds.lo, hi = (lanes){0} + bounds.hi;
         for (int64_t i = 0; i < n_rows; i++)
             for (int64_t j = 0; j < n_columns; j++) {
                 lanes v = all[OUT * i + j] + b;
-                if (relu) /* NaN passes: it shall be noticed at the end */
-                    v = (lanes)((mask)v & ~(v < 0));
+                if (clamp != NULL) /* NaN passes: it shall be noticed at the end */
+                    v = choose(v > hi, hi, choose(v < lo, lo, v));
                 memcpy(image + ((y + i) * w->out[1] + x + j) * w->c_out + c, &v, sizeof v);
             }
     }
 }
 
 static void finish_tiles(const zq_window *w, const float *sums, int64_t first, int64_t n, const float *bias,
-                         bool relu, float *dst) {
+                         const zq_clamp *clamp, float *dst) {
     const tiling all = tiles_of(w);
 #pragma omp parallel for schedule(static)
     for (int64_t t = 0; t < n; t++) {
         const int64_t per_image = all.rows * all.columns, image = (first + t) / per_image;
         const int64_t at = (first + t) % per_image;
-        finish_tile(w, sums, t, n, bias, relu, dst + image * w->out[0] * w->out[1] * w->c_out,
+        finish_tile(w, sums, t, n, bias, clamp, dst + image * w->out[0] * w->out[1] * w->c_out,
                     at / all.columns * OUT, at % all.columns * OUT);
     }
 }
@@ -263,7 +269,7 @@ static zq_status multiply(const zq_window *w, int64_t n, const float *tiles, int
 }
 
 zq_status zq_winograd_run(const zq_window *w, bool backward, const float *src, const float *weights,
-                          const float *bias, bool relu, float *room, float *dst, zq_error *err) {
+                          const float *bias, const zq_clamp *clamp, float *room, float *dst, zq_error *err) {
     const int64_t n_tiles = tiles_of(w).n, most = at_once(w), columns = columns_of(w);
     float *const tiles = room + KINDS * apart(w->c_in, columns);
     float *const sums = tiles + KINDS * apart(most, w->c_in);
@@ -276,7 +282,7 @@ zq_status zq_winograd_run(const zq_window *w, bool backward, const float *src, c
                 transform_weights(w, backward, weights, out, n_columns, room);
             ZQ_TRY(multiply(w, n, tiles, n_columns, room, sums + out, err));
         }
-        finish_tiles(w, sums, first, n, bias, relu, dst);
+        finish_tiles(w, sums, first, n, bias, clamp, dst);
     }
     return ZQ_OK;
 }

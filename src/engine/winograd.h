@@ -16,10 +16,10 @@ zq_window zq_winograd_backward(const zq_window *window);
 /* Floats that a run needs beside source and destination, 64-byte aligned. */
 size_t zq_winograd_room(const zq_window *window);
 
-/* dst = [relu](conv(src) + bias), both channels-last; bias: [c_out] or NULL. weights: plain ONNX, of the
+/* dst = clamp(conv(src) + bias), both channels-last; bias: [c_out] or NULL. weights: plain ONNX, of the
  * forward convolution in both directions; backward: window is that of zq_winograd_backward. room: as above.
  * The same sums in the same order for any number of threads. */
 zq_status zq_winograd_run(const zq_window *window, bool backward, const float *src, const float *weights,
-                          const float *bias, bool relu, float *room, float *dst, zq_error *err);
+                          const float *bias, const zq_clamp *clamp, float *room, float *dst, zq_error *err);
 
 #endif

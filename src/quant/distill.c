@@ -100,6 +100,10 @@ static double add_input_term(solver *solver) {
     return loss;
 }
 
+static float clamped(float x, float lo, float hi) {
+    return x < lo ? lo : x > hi ? hi : x;
+}
+
 static void clamp_to_box(solver *solver, int64_t first, int64_t n) {
     const int64_t n_channels = solver->shape.dims[1], area = solver->shape.dims[2] * solver->shape.dims[3];
     const zq_box *box = solver->box;
@@ -110,7 +114,7 @@ static void clamp_to_box(solver *solver, int64_t first, int64_t n) {
         const float lo = (box->lo[c] - box->mean[c]) / box->std[c];
         const float hi = (box->hi[c] - box->mean[c]) / box->std[c];
         for (int64_t i = 0; i < area; i++)
-            x[plane * area + i] = fminf(fmaxf(x[plane * area + i], lo), hi);
+            x[plane * area + i] = clamped(x[plane * area + i], lo, hi);
     }
 }
 
@@ -131,7 +135,8 @@ static zq_status plan_for(solver *solver, int64_t height, int64_t width, zq_erro
                                                              : graph->values[graph->inputs[0]].shape.dims[0],
                                .height = height,
                                .width = width,
-                               .gradient = true};
+                               .gradient = true,
+                               .half = solver->options->half};
     const zq_plan_room room = {.divides = solver->group,
                                .most = memory_limit_bytes,
                                .spare = 2 * (size_t)(solver->group * image_size(solver)) * sizeof(float)};
@@ -442,6 +447,7 @@ zq_status zq_distill(zq_graph *graph, const zq_box *box, const zq_distill_option
         images_out->data = solver.x;
         images_out->loss = solver.loss;
         images_out->n_steps = solver.n_steps;
+        images_out->half = options->half && solver.n_steps > 0 && zq_plan_takes_half();
         images_out->source = recipe_names[options->recipe];
         solver.x = NULL;
         solver.loss = NULL;

@@ -28,6 +28,7 @@ typedef struct zq_images {
     float *data;        /* owned */
     const char *source; /* static: the recipe's name, or "photos" */
     int n_steps;        /* done */
+    bool half;          /* they were made in bfloat16 */
     double *loss;       /* [n_steps], owned; in the recipe's own units */
     double residual;    /* at the end: mean over layers and channels of ((m - mu)/sigma)^2 + (s/sigma - 1)^2,
                            comparable across recipes (64 real images: 0.02 to 0.05) */
@@ -42,6 +43,7 @@ typedef struct zq_distill_options {
     zq_recipe recipe;
     int n_images, n_steps; /* 0: the recipe's own */
     uint64_t seed;
+    bool half; /* zq_plan_options.half */
     zq_step_callback callback; /* NULL: none */
     void *user;
 } zq_distill_options;

@@ -84,6 +84,8 @@ static void put_sentence(FILE *f, const zq_record *record, int64_t n_shown, int 
             !record->box->estimated    ? "as given"
             : record->bn->bn_total > 0 ? "estimated from the first layer"
                                        : "assumed to lie between -2.5 and 2.5");
+    if (images->half)
+        fputs("The distillation computed in bfloat16. ", f);
     if (images->n_matches > 0)
         fprintf(f,
                 "Their statistics are %s of sigma\xc2\xb2 from the %s ones; 64 real images have 0.02 to 0.05 "

@@ -202,11 +202,12 @@ static json_t *statistics_json(const zq_record *record) {
 static json_t *images_json(const zq_record *record) {
     const zq_box *box = record->box;
     const zq_images *images = record->images;
-    return json_pack("{s:s, s:o, s:i, s:o, s:o, s:o, s:{s:b, s:o, s:o}}", "recipe", images->source, "shape",
-                     dimensions(&images->shape, false), "steps", images->n_steps, "loss",
-                     numbers(images->n_steps, images->loss), "residual", number(images->residual),
-                     "statistics", statistics_json(record), "valid_pixels", "estimated", box->estimated, "lo",
-                     floats(box->n_channels, box->lo), "hi", floats(box->n_channels, box->hi));
+    return json_pack("{s:s, s:s, s:o, s:i, s:o, s:o, s:o, s:{s:b, s:o, s:o}}", "recipe", images->source,
+                     "precision", images->half ? "bf16" : "fp32", "shape", dimensions(&images->shape, false),
+                     "steps", images->n_steps, "loss", numbers(images->n_steps, images->loss), "residual",
+                     number(images->residual), "statistics", statistics_json(record), "valid_pixels",
+                     "estimated", box->estimated, "lo", floats(box->n_channels, box->lo), "hi",
+                     floats(box->n_channels, box->hi));
 }
 
 static json_t *density_json(const zq_density *density) {
@@ -220,11 +221,11 @@ static json_t *activations_json(const zq_record *record) {
         const zq_activation *activation = &record->activations[v];
         if (activation->used)
             json_array_append_new(
-                list, json_pack("{s:o, s:f, s:i, s:i, s:i, s:o}", "name", text(record->graph->values[v].name),
-                                "scale", (double)activation->scale, "zero_point",
-                                activation->zero_point - (activation->is_signed ? 128 : 0), "bits",
-                                zq_activation_bits(activation), "levels", activation->q_max + 1, "seen",
-                                density_json(&record->seen[v])));
+                list, json_pack("{s:o, s:f, s:i, s:i, s:i, s:b, s:o}", "name",
+                                text(record->graph->values[v].name), "scale", (double)activation->scale,
+                                "zero_point", activation->zero_point - (activation->is_signed ? 128 : 0),
+                                "bits", zq_activation_bits(activation), "levels", activation->q_max + 1,
+                                "wide", activation->wide, "seen", density_json(&record->seen[v])));
     }
     return list;
 }

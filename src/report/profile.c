@@ -50,7 +50,8 @@ static size_t count(const profiler *p, int value) {
 
 static zq_status prepare(profiler *p, zq_error *err) {
     const zq_graph *graph = p->graph;
-    const zq_plan_options options = {.n_images = p->profile->n_images, .gradient = p->profile->gradient};
+    const zq_plan_options options = {
+        .n_images = p->profile->n_images, .gradient = p->profile->gradient, .half = p->profile->half};
     ZQ_TRY(zq_matching_init(graph, &p->matching, err));
     ZQ_TRY(zq_plan_new(p->graph, &options, &p->plan, err));
     const size_t n = count(p, graph->inputs[0]);
@@ -140,11 +141,11 @@ static zq_status measure(profiler *p, zq_step_callback callback, void *user, zq_
     return ZQ_OK;
 }
 
-zq_status zq_profile_measure(zq_graph *graph, int64_t n_images, bool gradient, zq_step_callback callback,
-                             void *user, zq_profile *profile_out, zq_error *err) {
+zq_status zq_profile_measure(zq_graph *graph, int64_t n_images, bool gradient, bool half,
+                             zq_step_callback callback, void *user, zq_profile *profile_out, zq_error *err) {
     profiler p = {.graph = graph, .profile = profile_out};
-    *profile_out =
-        (zq_profile){.n_images = n_images, .gradient = gradient, .n_threads = omp_get_max_threads()};
+    *profile_out = (zq_profile){
+        .n_images = n_images, .gradient = gradient, .half = half, .n_threads = omp_get_max_threads()};
     const zq_status status = measure(&p, callback, user, err);
     profiler_clear(&p);
     if (status != ZQ_OK)

@@ -17,7 +17,7 @@ typedef struct zq_profile_step {
 
 typedef struct zq_profile {
     int64_t n_images;
-    bool gradient;
+    bool gradient, half;
     int n_threads, n_rounds;
     size_t plan_bytes;
     double flop;            /* of all steps */
@@ -28,10 +28,11 @@ typedef struct zq_profile {
 } zq_profile;
 
 /* Runs rounds for about a second on random images: forward, or with gradient what one step of the
- * distillation computes (without statistics in the network: the gradient of the first output). callback:
+ * distillation computes (without statistics in the network: the gradient of the first output). half: as
+ * zq_plan_options has it. callback:
  * called after each round, may cancel. Clear with zq_profile_clear. */
-zq_status zq_profile_measure(zq_graph *graph, int64_t n_images, bool gradient, zq_step_callback callback,
-                             void *user, zq_profile *profile_out, zq_error *err);
+zq_status zq_profile_measure(zq_graph *graph, int64_t n_images, bool gradient, bool half,
+                             zq_step_callback callback, void *user, zq_profile *profile_out, zq_error *err);
 void zq_profile_clear(zq_profile *profile);
 
 #endif

@@ -212,8 +212,8 @@ static void check_conv(zq_dnn_conv *conv, const zq_window *w, const zq_dnn_conv_
     conv_data data = {src, weights, d_dst, expected, d_expected};
     visit_conv(w, forward_term, &data);
     visit_conv(w, backward_term, &data);
-    for (int64_t i = 0; options->relu && i < n_dst; i++)
-        expected[i] = fmax(expected[i], 0);
+    for (int64_t i = 0; options->clamps && i < n_dst; i++)
+        expected[i] = fmin(fmax(expected[i], options->clamp.lo), options->clamp.hi);
     run_conv(conv, options, src, weights, options->bias ? bias : NULL, d_dst, dst, d_src);
     assert_close(zq_dnn_conv_kernel(conv, false), dst, expected, n_dst);
     if (options->backward)
@@ -229,8 +229,12 @@ static void convolutions_match_the_definition(void **state) {
     for (int problem = 0; problem < N_PROBLEMS; problem++) {
         const uint64_t start = n_drawn;
         const zq_window w = draw_conv();
-        const zq_dnn_conv_options options = {draw(0, 1) == 1, draw(0, 2) == 0, draw(0, 1) == 1,
-                                             draw(0, 3) > 0};
+        const zq_dnn_conv_options options = {
+            .bias = draw(0, 1) == 1,
+            .sum = draw(0, 2) == 0,
+            .clamps = draw(0, 1) == 1,
+            .clamp = {(float)draw(-1, 0), draw(0, 1) == 0 ? INFINITY : 1},
+            .backward = draw(0, 3) > 0};
         zq_dnn_conv *conv;
         zq_error error = {0};
         const zq_status status = zq_dnn_conv_new(&w, &options, &conv, &error);
@@ -454,7 +458,7 @@ static void pools_match_the_definition(void **state) {
         const bool backward = draw(0, 2) > 0;
         zq_dnn_pool *pool;
         zq_error error = {0};
-        const zq_status status = zq_dnn_pool_new(&w, kind, backward, &pool, &error);
+        const zq_status status = zq_dnn_pool_new(&w, kind, backward, false, &pool, &error);
         if (getenv("VERBOSE") != NULL) {
             print_message("pool kind %d: %s\n", (int)kind,
                           status == ZQ_OK ? zq_dnn_pool_kernel(pool) : error.text);
@@ -481,9 +485,9 @@ static void windows_of_padding_alone_are_refused(void **state) {
     assert_conv_refused((zq_window){2, 1, 8, 8, 1, {1, 9}, {2, 9}, {4, 3}, {3, 1}, {2, 1}, {5, 1}, {4, 1}});
     zq_dnn_pool *pool = NULL;
     for (int kind = 0; kind < 3; kind++)
-        assert_int_equal(zq_dnn_pool_new(&w, (zq_pool_kind)kind, false, &pool, NULL), ZQ_ERR_UNSUPPORTED);
+        assert_int_equal(zq_dnn_pool_new(&w, (zq_pool_kind)kind, false, false, &pool, NULL), ZQ_ERR_UNSUPPORTED);
     zq_window other = {2, 1, 4, 8, 1, {5, 5}, {5, 5}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}};
-    assert_int_equal(zq_dnn_pool_new(&other, ZQ_POOL_MAX, false, &pool, NULL), ZQ_ERR_UNSUPPORTED);
+    assert_int_equal(zq_dnn_pool_new(&other, ZQ_POOL_MAX, false, false, &pool, NULL), ZQ_ERR_UNSUPPORTED);
     assert_null(pool);
 }
 

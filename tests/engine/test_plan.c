@@ -442,6 +442,85 @@ static void gradient_is_that_of_the_plain_operators(void **state) {
     assert_in_range(n_coarse, 0, N_NETWORKS / 20);
 }
 
+/* ---- bfloat16 */
+
+static const zq_plan_options half_forward = {.n_images = N_IMAGES, .half = true, .statistics = true};
+static const zq_plan_options half_gradient = {.n_images = N_IMAGES, .half = true, .gradient = true};
+
+/* Root mean square of the difference by that of b. */
+static double relative_error(size_t n, const float *a, const float *b) {
+    double error = 0, size = 1e-12;
+    for (size_t i = 0; i < n; i++) {
+        error += pow((double)a[i] - b[i], 2);
+        size += pow(b[i], 2);
+    }
+    return sqrt(error / size);
+}
+
+static bool has_half(const network *net, const zq_plan *plan) {
+    bool any = false;
+    for (int node = 0; node < net->graph->n_nodes; node++)
+        any = any || (zq_plan_kernel(plan, node) != NULL && strstr(zq_plan_kernel(plan, node), "bf16"));
+    return any;
+}
+
+/* Of the output and of n values with statistics. */
+static double worst_value(const network *net, int n, zq_plan *plan, zq_plan *reference) {
+    double worst = 0;
+    for (int i = -1; i < n; i++) {
+        const int value = i < 0 ? net->graph->outputs[0] : net->statistics[i];
+        float *x = read_value(plan, value), *y = read_value(reference, value);
+        worst = fmax(worst, relative_error(count_of(plan, value), x, y));
+        zq_free(x);
+        zq_free(y);
+    }
+    return worst;
+}
+
+static double gradient_error(network *net, zq_plan *plan, zq_plan *reference) {
+    zq_error err = {0};
+    const size_t n = count_of(plan, net->graph->inputs[0]);
+    float *expected = zq_alloc(n, sizeof *expected), *found = zq_alloc(n, sizeof *found);
+    seeds s = random_seeds(net, plan);
+    check(net, zq_plan_backward(reference, s.n, s.items, expected, &err), &err);
+    check(net, zq_plan_backward(plan, s.n, s.items, found, &err), &err);
+    const double error = relative_error(n, found, expected);
+    drop_seeds(&s);
+    zq_free(expected);
+    zq_free(found);
+    return error;
+}
+
+/* bfloat16 has 8 bits of precision; a Relu whose input is next to 0 may pass the one gradient and not the
+ * other. */
+static void halves_are_near_floats(void **state) {
+    (void)state;
+    int n_half = 0, n_coarse = 0, n_far = 0;
+    if (!zq_plan_takes_half())
+        skip();
+    for (uint64_t seed = 1; seed <= N_NETWORKS; seed++) {
+        network net = random_network(seed);
+        zq_plan *reference = new_plan(&net, &plain);
+        zq_plan *forward = new_plan(&net, &half_forward), *plan = new_plan(&net, &half_gradient);
+        run(reference, &net);
+        run(forward, &net);
+        run(plan, &net);
+        run(plan, &net); /* the second time meets what the first left behind */
+        n_half += has_half(&net, plan);
+        n_far += worst_value(&net, 0, forward, reference) > 0.03 ||
+                 worst_value(&net, net.n_statistics, plan, reference) > 0.03;
+        n_coarse += gradient_error(&net, plan, reference) > 0.1;
+        zq_plan_drop(reference);
+        zq_plan_drop(forward);
+        zq_plan_drop(plan);
+        zq_graph_drop(net.graph);
+    }
+    /* in the others, steps that take floats alone lie between all of them */
+    assert_in_range(n_half, N_NETWORKS / 6, N_NETWORKS);
+    assert_in_range(n_far, 0, N_NETWORKS / 50);
+    assert_in_range(n_coarse, 0, N_NETWORKS / 10);
+}
+
 /* Convolutions with statistics and Relus between them: backward needs what carries statistics, no Relu's
  * output and nothing of the pooling. */
 static network chain(uint64_t seed) {
@@ -784,13 +863,14 @@ static void statistics_are_those_of_the_channels(void **state) {
 /* Every allocation fails once: a status, no crash and no leak. */
 static void planning_survives_every_failed_allocation(void **state) {
     (void)state;
-    for (uint64_t seed = 1; seed <= 6; seed++) {
+    for (uint64_t seed = 1; seed <= 12; seed++) {
         network net = random_network(seed);
+        const zq_plan_options *const options = seed % 2 == 0 ? &fast_gradient : &half_gradient;
         zq_status status = ZQ_ERR_MEMORY;
         for (long n = 1; status != ZQ_OK && n < 5000; n++) {
             zq_plan *plan = NULL;
             zq_alloc_fail_at(n);
-            status = zq_plan_new(net.graph, &fast_gradient, &plan, NULL);
+            status = zq_plan_new(net.graph, options, &plan, NULL);
             zq_alloc_fail_at(0);
             assert_true(status == ZQ_OK || status == ZQ_ERR_MEMORY);
             assert_true((status == ZQ_OK) == (plan != NULL));
@@ -840,6 +920,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(forward_is_that_of_the_plain_operators),
         cmocka_unit_test(gradient_is_that_of_the_plain_operators),
+        cmocka_unit_test(halves_are_near_floats),
         cmocka_unit_test(a_gradient_keeps_only_what_it_needs),
         cmocka_unit_test(responses_meet_gradients),
         cmocka_unit_test(replaced_weights_reach_their_images_in_any_order),

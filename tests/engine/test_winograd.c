@@ -68,18 +68,21 @@ static void check(const zq_window *forward, bool backward) {
     const zq_window w = backward ? zq_winograd_backward(forward) : *forward;
     const int64_t n_src = w.n_images * w.in[0] * w.in[1] * w.c_in;
     const int64_t n_dst = w.n_images * w.out[0] * w.out[1] * w.c_out;
-    const bool relu = draw(0, 1) == 1, biased = draw(0, 1) == 1;
+    const zq_clamp clamp = {(float)draw(-1, 0), draw(0, 1) == 1 ? INFINITY : 1};
+    const bool clamps = draw(0, 1) == 1, biased = draw(0, 1) == 1;
     float *weights = random_array(w.c_out * w.c_in * 9), *src = random_array(n_src);
     float *bias = random_array(w.c_out), *room = random_array((int64_t)zq_winograd_room(&w));
     float *dst = random_array(n_dst), *again = random_array(n_dst);
     double *expected = zq_alloc((size_t)n_dst, sizeof *expected);
     assert_non_null(expected);
     assert_true(zq_winograd_takes(&w));
-    assert_int_equal(zq_winograd_run(&w, backward, src, weights, biased ? bias : NULL, relu, room, dst, NULL),
+    assert_int_equal(zq_winograd_run(&w, backward, src, weights, biased ? bias : NULL, clamps ? &clamp : NULL,
+                                     room, dst, NULL),
                      ZQ_OK);
     omp_set_num_threads(1);
-    assert_int_equal(
-        zq_winograd_run(&w, backward, src, weights, biased ? bias : NULL, relu, room, again, NULL), ZQ_OK);
+    assert_int_equal(zq_winograd_run(&w, backward, src, weights, biased ? bias : NULL, clamps ? &clamp : NULL,
+                                     room, again, NULL),
+                     ZQ_OK);
     omp_set_num_threads(omp_get_num_procs());
     assert_memory_equal(dst, again, (size_t)n_dst * sizeof *dst); /* whatever the number of threads */
     define(forward, backward, weights, src, expected);
@@ -88,7 +91,7 @@ static void check(const zq_window *forward, bool backward) {
         largest = fmax(largest, fabs(expected[i]));
     for (int64_t i = 0; i < n_dst; i++) {
         double y = expected[i] + (biased ? bias[i % w.c_out] : 0);
-        y = relu ? fmax(y, 0) : y;
+        y = clamps ? fmin(fmax(y, clamp.lo), clamp.hi) : y;
         if (!(fabs(dst[i] - y) <= 3e-5 * largest))
             fail_msg("dst[%lld]: %.9g instead of %.9g", (long long)i, dst[i], y);
     }
@@ -166,7 +169,8 @@ static void not_a_number_passes(void **state) {
     float *dst = random_array(w.n_images * w.out[0] * w.out[1] * w.c_out);
     float *room = random_array((int64_t)zq_winograd_room(&w));
     src[(5 * w.in[1] + 5) * w.c_in] = NAN;
-    assert_int_equal(zq_winograd_run(&w, false, src, weights, NULL, true, room, dst, NULL), ZQ_OK);
+    assert_int_equal(
+        zq_winograd_run(&w, false, src, weights, NULL, &(zq_clamp){0, INFINITY}, room, dst, NULL), ZQ_OK);
     assert_true(isnan(dst[((3 + w.pad_lo[0]) * w.out[1] + 3 + w.pad_lo[1]) * w.c_out]));
     zq_free(weights);
     zq_free(src);

@@ -42,9 +42,9 @@ typedef struct compat_window {
 
 #if DNNL_VERSION_MAJOR >= 3
 
-static inline dnnl_status_t compat_desc_new(int n_dims, const dnnl_dims_t dims, dnnl_format_tag_t tag,
-                                            dnnl_memory_desc_t *desc_out) {
-    return dnnl_memory_desc_create_with_tag(desc_out, n_dims, dims, dnnl_f32, tag);
+static inline dnnl_status_t compat_desc_new(int n_dims, const dnnl_dims_t dims, dnnl_data_type_t type,
+                                            dnnl_format_tag_t tag, dnnl_memory_desc_t *desc_out) {
+    return dnnl_memory_desc_create_with_tag(desc_out, n_dims, dims, type, tag);
 }
 
 static inline void compat_desc_drop(dnnl_memory_desc_t *desc) {
@@ -61,8 +61,9 @@ static inline dnnl_status_t compat_post_sum(dnnl_post_ops_t ops) {
     return dnnl_post_ops_append_sum(ops, 1.0f, 0, dnnl_data_type_undef);
 }
 
-static inline dnnl_status_t compat_post_relu(dnnl_post_ops_t ops) {
-    return dnnl_post_ops_append_eltwise(ops, dnnl_eltwise_relu, 0.0f, 0.0f);
+static inline dnnl_status_t compat_post_activation(dnnl_post_ops_t ops, dnnl_alg_kind_t kind, float alpha,
+                                                   float beta) {
+    return dnnl_post_ops_append_eltwise(ops, kind, alpha, beta);
 }
 
 /* Moves a fresh descriptor on to an accepted implementation, or destroys it. */
@@ -121,9 +122,9 @@ static inline dnnl_status_t compat_pool_backward(dnnl_engine_t engine, const com
 
 #else /* 2.x */
 
-static inline dnnl_status_t compat_desc_new(int n_dims, const dnnl_dims_t dims, dnnl_format_tag_t tag,
-                                            dnnl_memory_desc_t *desc_out) {
-    return dnnl_memory_desc_init_by_tag(desc_out, n_dims, dims, dnnl_f32, tag);
+static inline dnnl_status_t compat_desc_new(int n_dims, const dnnl_dims_t dims, dnnl_data_type_t type,
+                                            dnnl_format_tag_t tag, dnnl_memory_desc_t *desc_out) {
+    return dnnl_memory_desc_init_by_tag(desc_out, n_dims, dims, type, tag);
 }
 
 static inline void compat_desc_drop(dnnl_memory_desc_t *desc) {
@@ -138,8 +139,9 @@ static inline dnnl_status_t compat_post_sum(dnnl_post_ops_t ops) {
     return dnnl_post_ops_append_sum(ops, 1.0f);
 }
 
-static inline dnnl_status_t compat_post_relu(dnnl_post_ops_t ops) {
-    return dnnl_post_ops_append_eltwise(ops, 1.0f, dnnl_eltwise_relu, 0.0f, 0.0f);
+static inline dnnl_status_t compat_post_activation(dnnl_post_ops_t ops, dnnl_alg_kind_t kind, float alpha,
+                                                   float beta) {
+    return dnnl_post_ops_append_eltwise(ops, 1.0f, kind, alpha, beta);
 }
 
 /* The first accepted implementation of an operation. */

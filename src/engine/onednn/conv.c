@@ -31,7 +31,11 @@ static void setup_drop(setup *s) {
     compat_desc_drop(&s->any);
 }
 
-static dnnl_status_t describe_weights(const zq_window *w, setup *s) {
+static dnnl_data_type_t type_of(bool half) {
+    return half ? dnnl_bf16 : dnnl_f32;
+}
+
+static dnnl_status_t describe_weights(const zq_window *w, bool half, setup *s) {
     static const dnnl_format_tag_t tags[] = {dnnl_abc, dnnl_abcd, dnnl_abcde, dnnl_abcdef};
     dnnl_dims_t dims = {0};
     int n = 0;
@@ -41,20 +45,21 @@ static dnnl_status_t describe_weights(const zq_window *w, setup *s) {
     dims[n++] = w->c_in / w->groups;
     for (int i = 0; i < w->n_spatial; i++)
         dims[n++] = w->kernel[i];
-    const dnnl_status_t status = compat_desc_new(n, dims, tags[n - 3], &s->plain);
-    return status != dnnl_success ? status : compat_desc_new(n, dims, dnnl_format_tag_any, &s->any);
+    const dnnl_status_t status = compat_desc_new(n, dims, dnnl_f32, tags[n - 3], &s->plain);
+    return status != dnnl_success ? status
+                                  : compat_desc_new(n, dims, type_of(half), dnnl_format_tag_any, &s->any);
 }
 
-static zq_status describe(const zq_window *w, bool bias, setup *s, zq_error *err) {
+static zq_status describe(const zq_window *w, const zq_dnn_conv_options *options, setup *s, zq_error *err) {
     zq_dnn_window_text(w, "a convolution", s->text, sizeof s->text);
-    ZQ_TRY(zq_dnn_window_describe(w, &s->src, &s->dst, &s->window, err));
-    dnnl_status_t status = describe_weights(w, s);
-    if (status == dnnl_success && bias)
-        status = compat_desc_new(1, (dnnl_dims_t){w->c_out}, dnnl_a, &s->bias);
+    ZQ_TRY(zq_dnn_window_describe(w, type_of(options->half), &s->src, &s->dst, &s->window, err));
+    dnnl_status_t status = describe_weights(w, options->half, s);
+    if (status == dnnl_success && options->bias)
+        status = compat_desc_new(1, (dnnl_dims_t){w->c_out}, dnnl_f32, dnnl_a, &s->bias);
     if (status != dnnl_success)
         return zq_dnn_fail(status, s->text, err);
     s->window.weights = compat_desc_lend(&s->any);
-    s->window.bias = bias ? compat_desc_lend(&s->bias) : NULL;
+    s->window.bias = options->bias ? compat_desc_lend(&s->bias) : NULL;
     return ZQ_OK;
 }
 
@@ -76,7 +81,7 @@ static zq_status new_pack(const setup *s, const_dnnl_primitive_desc_t desc, zq_d
 }
 
 static dnnl_status_t append_post_ops(const zq_dnn_conv_options *options, dnnl_primitive_attr_t attributes) {
-    if (!options->sum && !options->relu)
+    if (!options->sum && !options->clamps)
         return dnnl_success;
     dnnl_post_ops_t ops;
     dnnl_status_t status = dnnl_post_ops_create(&ops);
@@ -84,8 +89,10 @@ static dnnl_status_t append_post_ops(const zq_dnn_conv_options *options, dnnl_pr
         return status;
     if (options->sum)
         status = compat_post_sum(ops);
-    if (status == dnnl_success && options->relu)
-        status = compat_post_relu(ops);
+    if (status == dnnl_success && options->clamps)
+        status = options->clamp.lo == 0 && options->clamp.hi == INFINITY
+                     ? compat_post_activation(ops, dnnl_eltwise_relu, 0, 0)
+                     : compat_post_activation(ops, dnnl_eltwise_clip, options->clamp.lo, options->clamp.hi);
     if (status == dnnl_success)
         status = dnnl_primitive_attr_set_post_ops(attributes, ops);
     dnnl_post_ops_destroy(ops);
@@ -153,7 +160,7 @@ zq_status zq_dnn_conv_new(const zq_window *window, const zq_dnn_conv_options *op
     conv->options = *options;
     zq_status status = zq_dnn_window_check_conv(window, err);
     if (status == ZQ_OK)
-        status = describe(window, options->bias, &s, err);
+        status = describe(window, options, &s, err);
     if (status == ZQ_OK)
         status = new_forward(&s, conv, &hint, err);
     if (status == ZQ_OK)
@@ -197,12 +204,12 @@ void zq_dnn_conv_pack_backward(zq_dnn_conv *conv, const float *weights, void *pa
     zq_dnn_step_run(&conv->pack_backward, (const void *const[]){weights, packed});
 }
 
-void zq_dnn_conv_forward(zq_dnn_conv *conv, const float *src, const void *packed, const float *bias,
-                         float *dst) {
+void zq_dnn_conv_forward(zq_dnn_conv *conv, const void *src, const void *packed, const float *bias,
+                         void *dst) {
     zq_dnn_step_run(&conv->forward, (const void *const[]){src, packed, dst, bias});
 }
 
-void zq_dnn_conv_backward(zq_dnn_conv *conv, const float *d_dst, const void *packed_backward, float *d_src) {
+void zq_dnn_conv_backward(zq_dnn_conv *conv, const void *d_dst, const void *packed_backward, void *d_src) {
     zq_dnn_step_run(&conv->backward, (const void *const[]){d_dst, packed_backward, d_src});
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 
+#include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -24,13 +25,21 @@ typedef struct zq_window {
     int64_t pad_lo[ZQ_MAX_SPATIAL], pad_hi[ZQ_MAX_SPATIAL];
 } zq_window;
 
+/* What an activation lets through: y = min(max(x, lo), hi), slope 1 strictly between the bounds. */
+typedef struct zq_clamp {
+    float lo, hi;
+} zq_clamp;
+#define ZQ_NO_CLAMP ((zq_clamp){-INFINITY, INFINITY})
+
 typedef struct zq_dnn_conv zq_dnn_conv;
 
 typedef struct zq_dnn_conv_options {
-    bool bias;     /* adds bias[c_out] */
-    bool sum;      /* dst += instead of dst =, before relu */
-    bool relu;     /* max(0, .) last */
-    bool backward; /* gradient to the source will be wanted */
+    bool bias;      /* adds bias[c_out] */
+    bool sum;       /* dst += instead of dst =, before clamps */
+    bool clamps;    /* the activation comes last ... */
+    zq_clamp clamp; /* ... and is this */
+    bool backward;  /* gradient to the source will be wanted */
+    bool half;      /* source, destination, their gradients and packed weights are bfloat16; sums are float */
 } zq_dnn_conv_options;
 
 /* Refuses (ZQ_ERR_UNSUPPORTED) where the library would take its reference kernel: the caller then uses the
@@ -44,9 +53,9 @@ size_t zq_dnn_conv_packed_backward_bytes(const zq_dnn_conv *conv); /* 0 without 
 /* weights: plain ONNX [c_out, c_in / groups, kernel...] into packed (64-byte aligned, of the size above). */
 void zq_dnn_conv_pack(zq_dnn_conv *conv, const float *weights, void *packed);
 void zq_dnn_conv_pack_backward(zq_dnn_conv *conv, const float *weights, void *packed);
-void zq_dnn_conv_forward(zq_dnn_conv *conv, const float *src, const void *packed, const float *bias,
-                         float *dst);
-void zq_dnn_conv_backward(zq_dnn_conv *conv, const float *d_dst, const void *packed_backward, float *d_src);
+void zq_dnn_conv_forward(zq_dnn_conv *conv, const void *src, const void *packed, const float *bias,
+                         void *dst);
+void zq_dnn_conv_backward(zq_dnn_conv *conv, const void *d_dst, const void *packed_backward, void *d_src);
 const char *zq_dnn_conv_kernel(const zq_dnn_conv *conv, bool backward); /* implementation's name; borrowed */
 
 /* C[m, n] = A[m, k] op(B) (+ C when accumulate), all row-major; transposed_b: B is [n, k]. */
@@ -67,13 +76,16 @@ typedef enum zq_pool_kind {
 typedef struct zq_dnn_pool zq_dnn_pool;
 
 /* c_out == c_in, groups ignored. */
-zq_status zq_dnn_pool_new(const zq_window *window, zq_pool_kind kind, bool backward, zq_dnn_pool **out,
-                          zq_error *err);
+zq_status zq_dnn_pool_new(const zq_window *window, zq_pool_kind kind, bool backward, bool half,
+                          zq_dnn_pool **out, zq_error *err);
 void zq_dnn_pool_drop(zq_dnn_pool *pool);
 size_t zq_dnn_pool_workspace_bytes(const zq_dnn_pool *pool); /* forward to backward; 0: none */
-void zq_dnn_pool_forward(zq_dnn_pool *pool, const float *src, float *dst, void *workspace);
-void zq_dnn_pool_backward(zq_dnn_pool *pool, const float *d_dst, const void *workspace, float *d_src);
+void zq_dnn_pool_forward(zq_dnn_pool *pool, const void *src, void *dst, void *workspace);
+void zq_dnn_pool_backward(zq_dnn_pool *pool, const void *d_dst, const void *workspace, void *d_src);
 const char *zq_dnn_pool_kernel(const zq_dnn_pool *pool);
+
+/* Whether this processor multiplies bfloat16 itself; elsewhere the library does it slowly. */
+bool zq_dnn_has_half(void);
 
 /* "oneDNN 2.6.3" */
 const char *zq_dnn_version(void);

@@ -74,7 +74,7 @@ static zq_status new_steps(const setup *s, bool workspace, bool backward, zq_dnn
                            &pool->backward, err);
 }
 
-static zq_status describe(const zq_window *window, zq_pool_kind kind, setup *s, zq_error *err) {
+static zq_status describe(const zq_window *window, zq_pool_kind kind, bool half, setup *s, zq_error *err) {
     ZQ_TRY(zq_dnn_window_check_pool(window, err));
     if (kind == ZQ_POOL_AVERAGE_PADDED)
         ZQ_TRY(check_padded(window, err));
@@ -82,16 +82,16 @@ static zq_status describe(const zq_window *window, zq_pool_kind kind, setup *s, 
     s->algorithm = algorithm_of(kind);
     ZQ_TRY(zq_dnn_engine(&s->engine, err));
     ZQ_TRY(zq_dnn_attributes_new(&s->attributes, err));
-    return zq_dnn_window_describe(window, &s->src, &s->dst, &s->window, err);
+    return zq_dnn_window_describe(window, half ? dnnl_bf16 : dnnl_f32, &s->src, &s->dst, &s->window, err);
 }
 
-zq_status zq_dnn_pool_new(const zq_window *window, zq_pool_kind kind, bool backward, zq_dnn_pool **out,
-                          zq_error *err) {
+zq_status zq_dnn_pool_new(const zq_window *window, zq_pool_kind kind, bool backward, bool half,
+                          zq_dnn_pool **out, zq_error *err) {
     setup s = {0};
     zq_dnn_pool *pool = zq_alloc(1, sizeof *pool);
     if (pool == NULL)
         return zq_fail_memory(err);
-    zq_status status = describe(window, kind, &s, err);
+    zq_status status = describe(window, kind, half, &s, err);
     if (status == ZQ_OK)
         status = new_steps(&s, kind == ZQ_POOL_MAX, backward, pool, err);
     compat_desc_drop(&s.src);
@@ -118,11 +118,11 @@ size_t zq_dnn_pool_workspace_bytes(const zq_dnn_pool *pool) {
     return pool->workspace_bytes;
 }
 
-void zq_dnn_pool_forward(zq_dnn_pool *pool, const float *src, float *dst, void *workspace) {
+void zq_dnn_pool_forward(zq_dnn_pool *pool, const void *src, void *dst, void *workspace) {
     zq_dnn_step_run(&pool->forward, (const void *const[]){src, dst, workspace});
 }
 
-void zq_dnn_pool_backward(zq_dnn_pool *pool, const float *d_dst, const void *workspace, float *d_src) {
+void zq_dnn_pool_backward(zq_dnn_pool *pool, const void *d_dst, const void *workspace, void *d_src) {
     zq_dnn_step_run(&pool->backward, (const void *const[]){d_dst, d_src, workspace});
 }
 

@@ -31,6 +31,11 @@ zq_status zq_dnn_engine(dnnl_engine_t *engine_out, zq_error *err) {
     return ZQ_OK;
 }
 
+bool zq_dnn_has_half(void) {
+    const unsigned wanted = dnnl_cpu_isa_avx512_core_bf16;
+    return ((unsigned)dnnl_get_effective_cpu_isa() & wanted) == wanted;
+}
+
 static void write_version(void) {
     const dnnl_version_t *version = dnnl_version();
     snprintf(version_text, sizeof version_text, "oneDNN %d.%d.%d", version->major, version->minor,

@@ -82,8 +82,8 @@ int64_t zq_dnn_window_pad_end(const zq_window *w, int i) {
     return (w->out[i] - 1) * w->stride[i] + (w->kernel[i] - 1) * w->dilation[i] + 1 - w->pad_lo[i] - w->in[i];
 }
 
-zq_status zq_dnn_window_describe(const zq_window *w, dnnl_memory_desc_t *src, dnnl_memory_desc_t *dst,
-                                 compat_window *w_out, zq_error *err) {
+zq_status zq_dnn_window_describe(const zq_window *w, dnnl_data_type_t type, dnnl_memory_desc_t *src,
+                                 dnnl_memory_desc_t *dst, compat_window *w_out, zq_error *err) {
     static const dnnl_format_tag_t channels_last[] = {dnnl_nwc, dnnl_nhwc, dnnl_ndhwc};
     const dnnl_format_tag_t tag = channels_last[w->n_spatial - 1];
     dnnl_dims_t src_dims = {w->n_images, w->c_in}, dst_dims = {w->n_images, w->c_out};
@@ -96,9 +96,9 @@ zq_status zq_dnn_window_describe(const zq_window *w, dnnl_memory_desc_t *src, dn
         w_out->pad_lo[i] = w->pad_lo[i];
         w_out->pad_hi[i] = zq_dnn_window_pad_end(w, i);
     }
-    dnnl_status_t status = compat_desc_new(2 + w->n_spatial, src_dims, tag, src);
+    dnnl_status_t status = compat_desc_new(2 + w->n_spatial, src_dims, type, tag, src);
     if (status == dnnl_success)
-        status = compat_desc_new(2 + w->n_spatial, dst_dims, tag, dst);
+        status = compat_desc_new(2 + w->n_spatial, dst_dims, type, tag, dst);
     if (status != dnnl_success)
         return zq_dnn_fail(status, "a channels-last tensor", err);
     w_out->src = compat_desc_lend(src);

@@ -12,8 +12,8 @@ zq_status zq_dnn_window_check_pool(const zq_window *window, zq_error *err);
 
 /* Channels-last descriptors of source and destination (owned by the caller; compat_desc_drop, also on
  * failure), lent to w_out, with the rest of the window. */
-zq_status zq_dnn_window_describe(const zq_window *window, dnnl_memory_desc_t *src, dnnl_memory_desc_t *dst,
-                                 compat_window *w_out, zq_error *err);
+zq_status zq_dnn_window_describe(const zq_window *window, dnnl_data_type_t type, dnnl_memory_desc_t *src,
+                                 dnnl_memory_desc_t *dst, compat_window *w_out, zq_error *err);
 
 /* Rows after the last input element that the last window reaches: the padding that oneDNN must be told. It
  * differs from pad_hi where the output was rounded up, or where the last rows meet no window. */
