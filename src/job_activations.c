@@ -22,6 +22,29 @@ void zq_job_use_activations(zq_job *job, const zq_activation *activations) {
     }
 }
 
+/* Where clipping counts most, the rarest values make the range, and the calibration network, whose channels
+ * were brought to what BatchNormalization knows, blows some of them up: of its range and that of the network
+ * as it is the narrower one counts. */
+static zq_status narrow(zq_job *job, const zq_activation_spec *spec, int n_widths, const int *widths,
+                        zq_activation **ranges) {
+    const size_t n_values = (size_t)job->graph->n_values;
+    zq_activation *const all = zq_alloc((size_t)n_widths * n_values, sizeof *all);
+    zq_activation **const plain = zq_alloc((size_t)n_widths, sizeof *plain);
+    zq_status status = all == NULL || plain == NULL ? zq_fail_memory(&job->error) : ZQ_OK;
+    for (int k = 0; k < n_widths && plain != NULL; k++)
+        plain[k] = all + (size_t)k * n_values;
+    if (status == ZQ_OK)
+        status = zq_calibrate_widths(job->graph, &job->images, &job->box, spec, n_widths, widths, plain, NULL,
+                                     &job->error);
+    for (int k = 0; k < n_widths && status == ZQ_OK; k++)
+        for (size_t v = 0; v < n_values; v++)
+            if (plain[k][v].used && ranges[k][v].used && plain[k][v].scale < ranges[k][v].scale)
+                ranges[k][v] = plain[k][v];
+    zq_free(all);
+    zq_free(plain);
+    return status;
+}
+
 /* Ranges at several widths, as they are placed. scale_of: of the last. */
 static zq_status find_ranges(zq_job *job, int n_widths, const int *widths, zq_activation **ranges,
                              int *scale_of) {
@@ -32,6 +55,8 @@ static zq_status find_ranges(zq_job *job, int n_widths, const int *widths, zq_ac
                                      .symmetric = zq_job_form(job)->symmetric};
     ZQ_TRY(zq_calibrate_widths(graph, &job->images, &job->box, &spec, n_widths, widths, ranges, job->seen,
                                &job->error));
+    if (spec.places && spec.method == ZQ_RANGE_MSE)
+        ZQ_TRY(narrow(job, &spec, n_widths, widths, ranges));
     for (int k = 0; k < n_widths; k++)
         ZQ_TRY(zq_place(graph, zq_job_form(job), ranges[k], NULL, scale_of, &job->error));
     return ZQ_OK;
