@@ -388,7 +388,7 @@ static const cli_option options[] = {
     {"--input-bgr", NULL, NULL, CLI_PHOTOS, set_bgr,
      "the network takes blue, green, red, and so are --input-mean and --input-std"},
     {"--steps", NULL, "N", CLI_IMAGES, set_steps,
-     "steps of the distillation (default 10, 8 in large networks; 500 for the paper's recipe)"},
+     "steps of the distillation (default 4, 10 for images below 96 pixels; 500 for the paper's recipe)"},
     {"--precision", NULL, "TYPE", CLI_IMAGES | CLI_PLAN, set_precision,
      "what the distillation computes in: auto (default: bf16 where the processor multiplies it), fp32 or "
      "bf16"},

@@ -10,15 +10,15 @@
 enum { USUAL_PHOTOS = 64 };
 
 /* What decides below 8 bits is how many images rounding and sensitivities see. Narrow networks suffer most,
- * and there images cost little; wide ones have channels to spare, and meet statistics in fewer steps. */
+ * and there images cost little; wide ones have channels to spare. */
 typedef struct amount {
     double macs; /* for networks of so many multiply-accumulates an image and more */
-    int fast, normal, best, n_steps;
+    int fast, normal, best;
 } amount;
 
 static const amount amounts[] = {
-    {0, 32, 512, 1024, 10}, {2e7, 32, 256, 512, 10}, {1e8, 32, 128, 256, 8}, {1e9, 16, 32, 128, 8}};
-enum { N_AMOUNTS = sizeof amounts / sizeof amounts[0], MOST_STEPS = 20 };
+    {0, 32, 512, 1024}, {2e7, 32, 256, 512}, {1e8, 32, 128, 256}, {1e9, 16, 32, 128}};
+enum { N_AMOUNTS = sizeof amounts / sizeof amounts[0] };
 
 /* Beyond that, images of classes that others show already tell little. */
 enum { IMAGES_OF_FEW_CLASSES = 128 };
@@ -161,7 +161,7 @@ zq_distill_options zq_job_distill_options(const zq_job *job, zq_recipe recipe) {
     if (recipe == ZQ_DISTILL_FAST && options.n_images == 0)
         options.n_images = usual_images(job);
     if (recipe == ZQ_DISTILL_FAST && options.n_steps == 0)
-        options.n_steps = job->options.effort == ZQ_EFFORT_BEST ? MOST_STEPS : usual_amount(job)->n_steps;
+        options.n_steps = (job->options.effort == ZQ_EFFORT_BEST ? 2 : 1) * zq_distill_steps(job->graph);
     return options;
 }
 

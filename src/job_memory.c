@@ -65,8 +65,7 @@ static zq_status need_images(zq_job *job, size_t images, size_t group, needs *n)
     if (job->options.images != NULL || job->options.recipe == ZQ_DISTILL_NOISE)
         return ZQ_OK;
     ZQ_TRY(plan_bytes(job, (zq_plan_options){.n_images = 1, .gradient = true}, &plan));
-    add(n, "distilling", images + 4 * group + plan);             /* gradient, pixels and two moments */
-    add(n, "enlarging images", images + images / 3 + 2 * group); /* beside those of half the size */
+    add(n, "distilling", images + 4 * group + plan); /* gradient, pixels and two moments */
     return ZQ_OK;
 }
 

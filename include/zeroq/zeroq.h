@@ -58,7 +58,7 @@ ZQ_API const char *zq_version(void);
 typedef int (*zq_progress)(void *user, const char *stage, double done);
 
 typedef enum zq_recipe {
-    ZQ_DISTILL_FAST,  /* batch statistics in units of sigma, 10 steps, cosine decay (the default) */
+    ZQ_DISTILL_FAST,  /* batch statistics in units of sigma, 4 or 10 steps, cosine decay (the default) */
     ZQ_DISTILL_PAPER, /* Alg. 1 as published: N(0,1), L2 on mean and std, Adam 0.5 with plateau, 500 steps */
     ZQ_DISTILL_NOISE, /* no distillation: random pixels; the only choice for a network without
                          BatchNormalization */

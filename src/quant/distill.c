@@ -15,7 +15,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { DEFAULT_IMAGES = 64, FAST_STEPS = 10, PAPER_STEPS = 500, PAPER_PATIENCE = 100 };
+enum { DEFAULT_IMAGES = 64, PAPER_STEPS = 500, PAPER_PATIENCE = 100 };
 
 /* Images whose statistics are matched together (fast recipe): so many promise as much as all, and take the
  * gradient in one run, where several runs for one gradient would have to be repeated. */
@@ -127,30 +127,19 @@ static int64_t smaller_divisor(int64_t n, int64_t than) {
     return than;
 }
 
-/* A plan for images of this size in place of the one before, for the most images of a group that keep the
- * memory limit. */
-static zq_status plan_for(solver *solver, int64_t height, int64_t width, zq_error *err) {
+/* A plan for the most images of a group that keep the memory limit. */
+static zq_status plan_for(solver *solver, zq_error *err) {
     const zq_graph *graph = solver->graph;
     zq_plan_options options = {.n_images = graph->free_batch ? solver->group
                                                              : graph->values[graph->inputs[0]].shape.dims[0],
-                               .height = height,
-                               .width = width,
                                .gradient = true,
                                .half = solver->options->half};
     const zq_plan_room room = {.divides = solver->group,
                                .most = memory_limit_bytes,
                                .spare = 2 * (size_t)(solver->group * image_size(solver)) * sizeof(float)};
-    zq_plan_drop(solver->plan);
-    solver->plan = NULL;
     const zq_status status = zq_plan_fit(solver->graph, &options, &room, &solver->plan, err);
     solver->micro = options.n_images;
     return status;
-}
-
-/* Sets the size of the images; buffers are room for the full size, but for x of small ones. */
-static void set_size(solver *solver, int64_t height, int64_t width) {
-    solver->shape.dims[2] = height;
-    solver->shape.dims[3] = width;
 }
 
 /* ---- recipes */
@@ -185,8 +174,8 @@ static zq_status descend_group(solver *solver, int64_t first, int n, double rate
     return status;
 }
 
-/* n steps of ZQ_DISTILL_FAST at the current size, at rates that fall to 0: one group after the other, since
- * none knows of another. */
+/* n steps of ZQ_DISTILL_FAST at rates that fall to 0: one group after the other, since none knows of another.
+ */
 static zq_status descend_fast(solver *solver, int n, double rate, zq_error *err) {
     for (int64_t first = 0; first < solver->shape.dims[0]; first += solver->group)
         ZQ_TRY(descend_group(solver, first, n, rate, err));
@@ -224,75 +213,17 @@ static zq_status start(solver *solver, zq_error *err) {
     return ZQ_OK;
 }
 
-/* Pixel at (y, x) between the pixels of a plane, whose border goes on outside. */
-static float sample(const float *plane, int64_t height, int64_t width, double y, double x) {
-    const double v = fmin(fmax(y, 0), (double)(height - 1)), u = fmin(fmax(x, 0), (double)(width - 1));
-    const int64_t i = (int64_t)v, j = (int64_t)u, down = i + 1 < height, right = j + 1 < width;
-    const double b = v - (double)i, a = u - (double)j;
-    const float *const at = plane + i * width + j, *const below = at + down * width;
-    return (float)((1 - b) * ((1 - a) * at[0] + a * at[right]) + b * ((1 - a) * below[0] + a * below[right]));
-}
-
-/* The images at another size, with straight lines between pixel centres. */
-static zq_status resize(solver *solver, int64_t height, int64_t width, zq_error *err) {
-    const int64_t from_height = solver->shape.dims[2], from_width = solver->shape.dims[3];
-    const int64_t n_planes = solver->shape.dims[0] * solver->shape.dims[1];
-    float *const src = solver->x;
-    float *const dst = zq_alloc_raw((size_t)(n_planes * height * width), sizeof *dst);
-    if (dst == NULL)
-        return zq_fail_memory(err);
-#pragma omp parallel for
-    for (int64_t plane = 0; plane < n_planes; plane++)
-        for (int64_t i = 0; i < height; i++)
-            for (int64_t j = 0; j < width; j++) {
-                const double y = ((double)i + 0.5) * (double)from_height / (double)height - 0.5;
-                const double x = ((double)j + 0.5) * (double)from_width / (double)width - 0.5;
-                dst[(plane * height + i) * width + j] =
-                    sample(src + plane * from_height * from_width, from_height, from_width, y, x);
-            }
-    zq_free(src);
-    solver->x = dst;
-    set_size(solver, height, width);
-    return ZQ_OK;
-}
-
-/* A quarter of the room will do until the images are resized. */
-static zq_status make_small(solver *solver, int64_t height, int64_t width, zq_error *err) {
-    set_size(solver, height, width);
-    zq_free(solver->x);
-    solver->x = zq_alloc_raw((size_t)zq_shape_count(&solver->shape), sizeof *solver->x);
-    return solver->x == NULL ? zq_fail_memory(err) : ZQ_OK;
-}
-
-/* Large images: three of four steps at half size, which cost a quarter; then the finest octave, which only
- * full size has, is added as noise, and smaller steps keep what the large ones found. */
 static zq_status distill_fast(solver *solver, zq_error *err) {
-    const int64_t height = solver->shape.dims[2], width = solver->shape.dims[3];
-    const int64_t small_height = (height + 1) / 2, small_width = (width + 1) / 2;
-    const bool small_first = height >= 96 && width >= 96 &&
-                             plan_for(solver, small_height, small_width, NULL) == ZQ_OK &&
-                             zq_matching_fits(&solver->matching, solver->plan, solver->micro);
-    if (small_first)
-        ZQ_TRY(make_small(solver, small_height, small_width, err));
     ZQ_TRY(start(solver, err));
-    if (small_first) {
-        ZQ_TRY(descend_fast(solver, solver->n_steps * 3 / 4, 0.1, err));
-        zq_plan_drop(solver->plan); /* it isn't needed any more, and both sizes at once take room */
-        solver->plan = NULL;
-        ZQ_TRY(resize(solver, height, width, err));
-        ZQ_TRY(zq_noise_add_photo(zq_random_seed(solver->options->seed, "detail"), &solver->shape, 1, 0.01,
-                                  solver->x, err));
-        clamp_to_box(solver, 0, solver->shape.dims[0]);
-    }
-    ZQ_TRY(plan_for(solver, height, width, err));
-    return descend_fast(solver, solver->n_steps - solver->step, small_first ? 0.06 : 0.1, err);
+    ZQ_TRY(plan_for(solver, err));
+    return descend_fast(solver, solver->n_steps, 0.1, err);
 }
 
 static zq_status distill_paper(solver *solver, zq_error *err) {
     zq_adam adam;
     zq_plateau plateau = zq_plateau_start(0.5, PAPER_PATIENCE);
     zq_noise_white(solver->options->seed, &solver->shape, solver->x);
-    ZQ_TRY(plan_for(solver, solver->shape.dims[2], solver->shape.dims[3], err));
+    ZQ_TRY(plan_for(solver, err));
     ZQ_TRY(zq_adam_init((size_t)zq_shape_count(&solver->shape), 1e-8, &adam, err));
     zq_status status = ZQ_OK;
     while (solver->step < solver->n_steps) {
@@ -332,6 +263,12 @@ static zq_status check(const zq_graph *graph, const zq_box *box, zq_error *err) 
     return ZQ_OK;
 }
 
+int zq_distill_steps(const zq_graph *graph) {
+    enum { LARGE = 96, FEW = 4, MANY = 10 };
+    const zq_shape *shape = &graph->values[graph->inputs[0]].shape;
+    return shape->rank == 4 && shape->dims[2] >= LARGE && shape->dims[3] >= LARGE ? FEW : MANY;
+}
+
 /* All of few images, or of a number that can't be shared out. */
 int64_t zq_distill_group(const zq_graph *graph, const zq_distill_options *options, int64_t *n_images_out) {
     const int64_t fixed = zq_graph_images(graph);
@@ -358,7 +295,7 @@ static zq_status prepare(solver *solver, zq_error *err) {
     solver->n_steps = o->recipe == ZQ_DISTILL_NOISE   ? 0
                       : o->n_steps > 0                ? o->n_steps
                       : o->recipe == ZQ_DISTILL_PAPER ? PAPER_STEPS
-                                                      : FAST_STEPS;
+                                                      : zq_distill_steps(solver->graph);
     const int64_t count = zq_shape_count(&solver->shape);
     if (count < 0)
         return zq_fail_memory(err);
@@ -407,7 +344,7 @@ static zq_status measure_residual(solver *solver, zq_images *images, zq_error *e
     if (matching->n_targets == 0)
         return ZQ_OK;
     if (solver->plan == NULL)
-        ZQ_TRY(plan_for(solver, solver->shape.dims[2], solver->shape.dims[3], err));
+        ZQ_TRY(plan_for(solver, err));
     ZQ_TRY(zq_matching_evaluate(&solver->matching, solver->plan, solver->micro, ZQ_MATCH_RELATIVE,
                                 solver->shape.dims[0], image_size(solver), solver->x, NULL, &images->residual,
                                 err));

@@ -43,7 +43,7 @@ typedef struct zq_distill_options {
     zq_recipe recipe;
     int n_images, n_steps; /* 0: the recipe's own */
     uint64_t seed;
-    bool half; /* zq_plan_options.half */
+    bool half;                 /* zq_plan_options.half */
     zq_step_callback callback; /* NULL: none */
     void *user;
 } zq_distill_options;
@@ -53,6 +53,10 @@ typedef struct zq_distill_options {
 zq_status zq_distill(zq_graph *graph, const zq_box *box, const zq_distill_options *options,
                      zq_images *images_out, zq_error *err);
 void zq_images_clear(zq_images *images);
+
+/* Steps that ZQ_DISTILL_FAST takes unless told: large images have enough positions for every statistic, and
+ * are as good after 4 steps as after 8; small ones take 10. */
+int zq_distill_steps(const zq_graph *graph);
 
 /* How many images are matched at a time; *n_images_out: of how many in all. */
 int64_t zq_distill_group(const zq_graph *graph, const zq_distill_options *options, int64_t *n_images_out);

@@ -67,16 +67,6 @@ void zq_matching_clear(zq_matching *matching) {
     memset(matching, 0, sizeof *matching);
 }
 
-bool zq_matching_fits(const zq_matching *matching, const zq_plan *plan, int64_t plan_images) {
-    for (int i = 0; i < matching->n_targets; i++) {
-        const zq_target *t = &matching->targets[i];
-        const zq_shape *shape = zq_plan_shape(plan, t->value);
-        if (shape->rank < 2 || shape->dims[0] != plan_images || shape->dims[1] != t->n_channels)
-            return false;
-    }
-    return true;
-}
-
 /* Units of the errors and weight of a channel. */
 static void choose_units(zq_target *t, zq_matching_loss loss, int n_targets) {
     double mean_square = 0;

@@ -43,10 +43,6 @@ typedef enum zq_matching_loss {
 zq_status zq_matching_init(const zq_graph *graph, zq_matching *matching_out, zq_error *err);
 void zq_matching_clear(zq_matching *matching);
 
-/* Whether in this plan every target has one entry for each image and the channels of its statistics (a
- * Reshape to fixed sizes can mix images at any other size without an error). */
-bool zq_matching_fits(const zq_matching *matching, const zq_plan *plan, int64_t plan_images);
-
 /* Loss over n_images images, a multiple of plan_images, that of the plan; the statistics are always those of
  * all images. pixels, d_pixels: plain, [n_images, C, H, W]; d_pixels NULL: no gradient. With several batches
  * each runs twice, since its gradient depends on the statistics of all. The plan needs gradient (a plan

@@ -115,15 +115,8 @@ zq_status zq_html_images(FILE *f, const zq_record *record, zq_error *err) {
     for (int64_t n = 0; n < n_shown; n++)
         ZQ_TRY(put_image(f, record, n, shrink, err));
     fputs("</div>\n", f);
-    if (record->images->n_steps > 1) {
+    if (record->images->n_steps > 1)
         draw_loss(f, record);
-        const int half = record->images->n_steps / 2;
-        if (record->options->recipe == ZQ_DISTILL_FAST &&
-            record->images->loss[half] > record->images->loss[half - 1])
-            fputs("<p class='note'>Large images begin at half size; where they grow, the loss rises "
-                  "once.</p>\n",
-                  f);
-    }
     fputs("</section>\n", f);
     return ZQ_OK;
 }
