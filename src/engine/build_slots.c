@@ -67,7 +67,7 @@ zq_status zq_build_slots(zq_plan *plan, zq_error *err) {
         goto done;
     }
     const zq_plan_options *options = &plan->options;
-    status = zq_infer_batch(graph, options->n_images, options->height, options->width, shapes, err);
+    status = zq_infer_batch(graph, options->n_images, shapes, err);
     for (int value = 0; value < graph->n_values && status == ZQ_OK; value++)
         status = set_slot(plan, value, &shapes[value], err);
     if (status != ZQ_OK)

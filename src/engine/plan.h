@@ -13,8 +13,7 @@
 typedef struct zq_plan zq_plan;
 
 typedef struct zq_plan_options {
-    int64_t n_images;      /* batch size, >= 1 */
-    int64_t height, width; /* replace the size of 4-D inputs; 0: as the graph declares */
+    int64_t n_images; /* batch size, >= 1 */
     bool gradient;    /* zq_plan_backward will be called; keeps what it needs, and values that carry stats */
     bool keep_values; /* every value stays readable after forward, and zq_plan_forward_override is possible */
     bool statistics;  /* values that carry stats are never fused away (gradient implies it) */

@@ -30,8 +30,7 @@ static zq_status check_fixed_batch(const zq_graph *graph, int64_t n_images, zq_e
                    input->name, zq_shape_text(&input->shape, text), n_images);
 }
 
-zq_status zq_infer_batch(zq_graph *graph, int64_t n_images, int64_t height, int64_t width, zq_shape *shapes,
-                         zq_error *err) {
+zq_status zq_infer_batch(zq_graph *graph, int64_t n_images, zq_shape *shapes, zq_error *err) {
     if (!graph->free_batch)
         ZQ_TRY(check_fixed_batch(graph, n_images, err));
     zq_shape *input_shapes = zq_alloc((size_t)graph->n_inputs, sizeof *input_shapes);
@@ -42,10 +41,6 @@ zq_status zq_infer_batch(zq_graph *graph, int64_t n_images, int64_t height, int6
         *shape = graph->values[graph->inputs[i]].shape;
         if (graph->free_batch)
             shape->dims[0] = n_images;
-        if (shape->rank == 4 && height > 0)
-            shape->dims[2] = height;
-        if (shape->rank == 4 && width > 0)
-            shape->dims[3] = width;
     }
     const zq_status status = zq_infer(graph, input_shapes, shapes, err);
     zq_free(input_shapes);
@@ -58,9 +53,8 @@ zq_status zq_walk_settle(zq_graph *graph, zq_error *err) {
         graph->free_batch || !has_batch ? 1 : graph->values[graph->inputs[0]].shape.dims[0];
     zq_shape *shapes = zq_alloc((size_t)graph->n_values, sizeof *shapes);
     zq_shape *declared = zq_alloc((size_t)graph->n_inputs, sizeof *declared);
-    zq_status status = shapes == NULL || declared == NULL
-                           ? zq_fail_memory(err)
-                           : zq_infer_batch(graph, n_images, 0, 0, shapes, err);
+    zq_status status = shapes == NULL || declared == NULL ? zq_fail_memory(err)
+                                                          : zq_infer_batch(graph, n_images, shapes, err);
     if (status == ZQ_OK) {
         for (int i = 0; i < graph->n_inputs; i++)
             declared[i] = graph->values[graph->inputs[i]].shape;

@@ -11,10 +11,8 @@
 zq_status zq_infer(zq_graph *graph, const zq_shape *input_shapes, zq_shape *shapes, zq_error *err);
 
 /* zq_infer for n_images images at the size that the graph declares (dimension 0 of every input is set to
- * n_images where the batch is free). height and width replace dimensions 2 and 3 of 4-D inputs when they are
- * > 0. A graph with a fixed batch is refused for any other n_images. */
-zq_status zq_infer_batch(zq_graph *graph, int64_t n_images, int64_t height, int64_t width, zq_shape *shapes,
-                         zq_error *err);
+ * n_images where the batch is free). A graph with a fixed batch is refused for any other n_images. */
+zq_status zq_infer_batch(zq_graph *graph, int64_t n_images, zq_shape *shapes, zq_error *err);
 
 /* Evaluates every node whose inputs are constants, Shape included, and replaces it by a constant. With a free
  * batch it does so for two batch sizes and compares: what differs depends on the batch; a Reshape target made

@@ -60,10 +60,7 @@ static zq_status calibration_new(calibration *c, zq_error *err) {
     const int64_t n_images = shape->dims[0];
     c->image_size = (size_t)(count / n_images);
     c->n_batch = choose_batch(graph, n_images);
-    zq_plan_options options = {.n_images = c->n_batch,
-                               .height = shape->rank == 4 ? shape->dims[2] : 0,
-                               .width = shape->rank == 4 ? shape->dims[3] : 0,
-                               .keep_values = true};
+    zq_plan_options options = {.n_images = c->n_batch, .keep_values = true};
     const zq_plan_room room = {.divides = n_images, .spare = (size_t)graph->n_values * sizeof(zq_histogram)};
     ZQ_TRY(zq_plan_fit(c->graph, &options, &room, &c->plan, err));
     c->n_batch = options.n_images;

@@ -231,12 +231,7 @@ zq_status zq_fisher_measure(zq_graph *graph, const zq_layers *layers, const zq_i
                  .user = user};
     memset(omega, 0, (size_t)(layers->n * n_widths) * sizeof *omega);
     choose_micro(&s);
-    zq_plan_options options = {.n_images = s.micro,
-                               .height = images->shape.dims[2],
-                               .width = images->shape.dims[3],
-                               .gradient = true,
-                               .keep_values = true,
-                               .separate = true};
+    zq_plan_options options = {.n_images = s.micro, .gradient = true, .keep_values = true, .separate = true};
     const zq_plan_room room = {.divides = images->shape.dims[0], .per_image = (size_t)response_bytes(&s)};
     zq_status status = zq_plan_fit(graph, &options, &room, &s.plan, err);
     s.micro = options.n_images;

@@ -49,8 +49,6 @@ static zq_status make_plan(session *s, zq_error *err) {
             .n_images = s->graph->free_batch
                             ? (s->n_images < ZQ_SAMPLED_TOGETHER ? s->n_images : ZQ_SAMPLED_TOGETHER)
                             : zq_graph_images(s->graph),
-            .height = s->images->shape.dims[2],
-            .width = s->images->shape.dims[3],
             .keep_values = true};
         while (s->n_images % options.n_images != 0)
             options.n_images--;

@@ -67,10 +67,7 @@ static zq_status make_room(zq_joint *joint, zq_error *err) {
 }
 
 static zq_status start(zq_joint *joint, const zq_images *images, zq_error *err) {
-    zq_plan_options options = {.n_images = joint->n_images,
-                               .height = images->shape.dims[2],
-                               .width = images->shape.dims[3],
-                               .keep_values = true};
+    zq_plan_options options = {.n_images = joint->n_images, .keep_values = true};
     const zq_plan_room room = {.spare = 4 * zq_layers_largest(joint->layers) * sizeof(float)};
     ZQ_TRY(zq_plan_fit(joint->graph, &options, &room, &joint->plan, err));
     joint->n_images = options.n_images;

@@ -269,11 +269,7 @@ static zq_status make_pair(session *s, zq_plan_options *options, zq_error *err) 
 /* Both for as many images as there is room for. */
 static zq_status make_plans(session *s, zq_error *err) {
     const zq_shape *shape = &s->images->shape;
-    zq_plan_options options = {.n_images = s->options->n_images,
-                               .height = shape->dims[2],
-                               .width = shape->dims[3],
-                               .keep_values = true,
-                               .separate = true};
+    zq_plan_options options = {.n_images = s->options->n_images, .keep_values = true, .separate = true};
     if (options.n_images > shape->dims[0])
         options.n_images = shape->dims[0];
     for (;; options.n_images /= 2) {

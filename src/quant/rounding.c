@@ -91,9 +91,7 @@ static zq_status visit(void *user, zq_plan *plan, int node, zq_error *err) {
 }
 
 static zq_status run(session *s, const zq_images *images, zq_error *err) {
-    zq_plan_options options = {.n_images = zq_rounding_images(s->rounder.graph, images->shape.dims[0]),
-                               .height = images->shape.dims[2],
-                               .width = images->shape.dims[3]};
+    zq_plan_options options = {.n_images = zq_rounding_images(s->rounder.graph, images->shape.dims[0])};
     const zq_plan_room room = {
         .spare = zq_rounding_bytes(s->rounder.graph, s->rounder.layers, s->result->n_widths, false)};
     const zq_plan_visitor visitor = {.before = visit, .user = s};

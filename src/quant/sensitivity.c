@@ -73,10 +73,7 @@ static zq_status make_plan(session *s, zq_error *err) {
     s->n_images = s->sampled ? zq_sample_images(s->graph, s->layers->n, n_given) : n_given;
     s->variants = s->graph->free_batch ? s->n_measured : 1;
     for (;; s->variants = 1) {
-        zq_plan_options options = {.n_images = choose_micro(s),
-                                   .height = s->images->shape.dims[2],
-                                   .width = s->images->shape.dims[3],
-                                   .keep_values = true};
+        zq_plan_options options = {.n_images = choose_micro(s), .keep_values = true};
         const zq_plan_room room = {.divides = s->n_images,
                                    .copies = s->variants,
                                    .spare = (3 + (size_t)s->n_measured) * zq_layers_largest(s->layers) *

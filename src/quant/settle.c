@@ -134,12 +134,8 @@ static zq_status set_input(const session *s, zq_plan *plan, const zq_images *ima
 
 static zq_status run(session *s, const zq_images *images, zq_error *err) {
     const int64_t most = zq_rounding_images(s->rounder->graph, 2 * images->shape.dims[0]) / 2;
-    zq_plan_options options = {.n_images = most < 1 ? 1 : most,
-                               .height = images->shape.dims[2],
-                               .width = images->shape.dims[3],
-                               .separate = true,
-                               .statistics = true,
-                               .varied = true};
+    zq_plan_options options = {
+        .n_images = most < 1 ? 1 : most, .separate = true, .statistics = true, .varied = true};
     const int64_t image = zq_shape_count(&images->shape) / images->shape.dims[0];
     const zq_plan_room room = {.copies = 2,
                                .spare = zq_rounding_bytes(s->rounder->graph, s->rounder->layers, 1, true),

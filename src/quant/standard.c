@@ -99,8 +99,6 @@ static int64_t choose_images(const zq_graph *graph, int64_t n_images) {
 
 static zq_status run(search *s, const zq_images *images, zq_error *err) {
     zq_plan_options options = {.n_images = choose_images(s->graph, images->shape.dims[0]),
-                               .height = images->shape.dims[2],
-                               .width = images->shape.dims[3],
                                .statistics = true};
     const zq_plan_room room = {0};
     const zq_plan_visitor visitor = {.after = visit, .user = s};
