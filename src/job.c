@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "onnx/onnx.h"
+#include "passes/passes.h"
 
 #include <string.h>
 
@@ -84,12 +85,24 @@ static zq_status check_path(zq_job *job, const char *path) {
     return ZQ_OK;
 }
 
+/* For weights of so many bits; where layers may have several widths, 4 stand for all. */
+static zq_status balance(zq_job *job, double weight_bits) {
+    const zq_options *options = &job->options;
+    if (job->balanced_for == weight_bits)
+        return ZQ_OK;
+    job->balanced_for = weight_bits;
+    return zq_balance(job->graph, weight_bits,
+                      options->mixed_activations > 0 ? options->mixed_activations : options->activation_bits,
+                      &job->error);
+}
+
 /* ZeroQ: distil images (Alg. 1), calibrate activations on them, measure sensitivities (eq. 2), allocate
  * widths on the Pareto frontier (eq. 4), and write what does best on images held out. */
 static zq_status quantize(zq_job *job, const char *path, int *bits) {
     ZQ_TRY(check_path(job, path));
     ZQ_TRY(zq_job_check_memory(job, ZQ_TASK_QUANTIZE));
     ZQ_TRY(zq_job_make_images(job, job->options.recipe, job->options.seed));
+    ZQ_TRY(balance(job, zq_job_has_only_8(job, bits) ? 8 : 4));
     zq_share images = share_images(&job->images, zq_graph_images(job->graph), job->options.effort);
     ZQ_TRY(zq_job_calibrate(job, &images.search));
     ZQ_TRY(zq_job_find_limit(job, bits));
@@ -140,6 +153,7 @@ static zq_status need_layers(zq_job *job) {
 static zq_status save_frontier(zq_job *job, int *bits) {
     ZQ_TRY(zq_job_check_memory(job, ZQ_TASK_PARETO));
     ZQ_TRY(zq_job_make_images(job, job->options.recipe, job->options.seed));
+    ZQ_TRY(balance(job, 4));
     const zq_share images = share_images(&job->images, zq_graph_images(job->graph), job->options.effort);
     ZQ_TRY(zq_job_calibrate(job, &images.search));
     ZQ_TRY(zq_job_find_limit(job, bits));

@@ -29,7 +29,8 @@ struct zq_job {
     zq_saved *saved; /* that file; NULL: none */
     char *model_path, *output_path;
     zq_graph *graph;
-    zq_tail *tail; /* what follows it in the file; NULL: nothing */
+    double balanced_for; /* weights of so many bits are what its channels are balanced for; 0: not yet */
+    zq_tail *tail;       /* what follows it in the file; NULL: nothing */
     zq_simplify_counts bn;
     zq_layers layers;
     zq_rules rules;
@@ -171,6 +172,10 @@ uint64_t zq_job_cost_of(const zq_job *job, const zq_candidate *candidate);
 bool zq_job_are_all_8(const zq_job *job, const int *bits);
 bool zq_job_fits_at_8(const zq_job *job, int *bits);
 
+/* Whether 8 bits in all layers are what the user asks for; bits: [n_layers], for use here. [job_candidates.c]
+ */
+bool zq_job_has_only_8(const zq_job *job, int *bits);
+
 /* Adds a candidate. rounding: NULL: to nearest. corrected: the calibration network with other biases, taken
  * in every case; NULL: its own. [job_candidates.c] */
 zq_status zq_job_add_candidate(zq_job *job, const char *name, const int *bits, const zq_rounding *rounding,
@@ -210,6 +215,9 @@ zq_status zq_job_learn(zq_job *job, const zq_share *images);
 /* Whether the options limit the damage; and chooses the smallest point of the frontier within the limit that
  * keeps it on the images that judge. ZQ_ERR_LIMIT: none does. [job_damage.c] */
 bool zq_job_limits_damage(const zq_job *job);
+
+/* Whether what the user wants may need less than 8 bits in a layer. [job_damage.c] */
+bool zq_job_may_narrow(const zq_job *job);
 zq_status zq_job_find_smallest(zq_job *job, int *bits, const zq_share *images);
 
 #endif

@@ -166,6 +166,11 @@ bool zq_job_fits_at_8(const zq_job *job, int *bits) {
     return zq_job_are_all_8(job, bits) && zq_network_cost(&job->pricing, &job->layers, bits) <= job->limit;
 }
 
+bool zq_job_has_only_8(const zq_job *job, int *bits) {
+    uniform_bits(job, 8, bits);
+    return !zq_job_may_narrow(job) && zq_job_are_all_8(job, bits);
+}
+
 /* ---- widths */
 
 static zq_status refuse_limit(zq_job *job) {

@@ -6,6 +6,10 @@ bool zq_job_limits_damage(const zq_job *job) {
     return job->options.max_kl > 0 || job->options.min_agreement > 0;
 }
 
+bool zq_job_may_narrow(const zq_job *job) {
+    return job->target.kind != ZQ_TARGET_BITS || job->target.value < 8 || zq_job_limits_damage(job);
+}
+
 static bool keeps_damage(const zq_job *job) {
     const zq_options *options = &job->options;
     return (options->max_kl == 0 || job->predicted.kl <= options->max_kl) &&

@@ -98,6 +98,7 @@ void zq_job_forget_model(zq_job *job) {
     zq_free(job->placements);
     zq_free(job->model_path);
     job->graph = NULL;
+    job->balanced_for = 0;
     job->tail = NULL;
     job->placements = NULL;
     job->model_path = NULL;

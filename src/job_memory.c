@@ -121,12 +121,8 @@ static zq_status need_learning(zq_job *job, size_t held, size_t rounded, needs *
     return ZQ_OK;
 }
 
-static bool is_narrow(const zq_job *job) {
-    return job->target.kind != ZQ_TARGET_BITS || job->target.value < 8 || zq_job_limits_damage(job);
-}
-
 static zq_status need_quantizing(zq_job *job, size_t images, bool writes, needs *n) {
-    const bool narrow = !writes || is_narrow(job);
+    const bool narrow = !writes || zq_job_may_narrow(job);
     const size_t held = images + zq_layers_weights(&job->layers) * sizeof(float);
     size_t keeping, rounded = 0;
     ZQ_TRY(plan_bytes(job, (zq_plan_options){.n_images = 1, .keep_values = true}, &keeping));

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/memory.h"
 #include "passes/affine.h"
+#include "passes/balance.h"
 #include "passes/match.h"
 #include "passes/passes.h"
 
@@ -21,7 +22,9 @@ typedef struct tree {
     const zq_stats *stats;   /* of that; borrowed */
     zq_stats *derived;       /* the same where they follow from those of the maker's input; owned */
     bool rectified;          /* whatever is read lies behind a rectifier behind that */
+    bool bent;               /* behind that or a LeakyRelu */
     bool depthwise;          /* so is a reader */
+    double weight_bits, activation_bits; /* 0: only where a depthwise one reads; else only where none does */
 } tree;
 
 static bool is_rectifier(const zq_graph *graph, const zq_node *node) {
@@ -59,12 +62,12 @@ static bool is_known(const zq_graph *graph, int value, int64_t n_channels) {
     return stats != NULL && stats->n_channels == n_channels;
 }
 
-/* Whether behind the known value, or the maker where the known one lies on another path, a rectifier comes
- * before the value. */
-static bool is_rectified(const zq_graph *graph, const tree *t, int value) {
+/* Whether behind the known value, or the maker where the known one lies on another path, a rectifier, or one
+ * that leaks, comes before the value. */
+static bool is_rectified(const zq_graph *graph, const tree *t, int value, bool may_leak) {
     for (int n = -1; value != t->known && (n = graph->values[value].producer) != t->maker;
          value = graph->nodes[n].inputs[0])
-        if (is_rectifier(graph, &graph->nodes[n]))
+        if (is_rectifier(graph, &graph->nodes[n]) || (may_leak && zq_match_op(&graph->nodes[n], "LeakyRelu")))
             return true;
     return false;
 }
@@ -87,7 +90,7 @@ static bool take_readers(const zq_graph *graph, const zq_uses *uses, int value, 
     return n_reads > 0 && n_reads == uses->counts[value];
 }
 
-/* Whether there is a tree of this maker to be equalized, if its statistics are known. */
+/* Whether all that reads what the maker makes can be rescaled. */
 static bool grow(const zq_graph *graph, const zq_uses *uses, int maker, tree *t) {
     if (!is_own(graph, uses, maker))
         return false;
@@ -102,14 +105,15 @@ static bool grow(const zq_graph *graph, const zq_uses *uses, int maker, tree *t)
             return false;
         t->known = is_known(graph, t->values[i], n_channels) ? t->values[i] : t->known;
     }
-    t->rectified = true;
+    t->rectified = t->bent = true;
     t->depthwise = false;
     for (int i = 0; i < t->n_readers; i++) {
         const zq_node *reader = &graph->nodes[t->readers[i]];
         t->depthwise = t->depthwise || is_depthwise(graph, reader);
-        t->rectified = t->rectified && is_rectified(graph, t, reader->inputs[0]);
+        t->rectified = t->rectified && is_rectified(graph, t, reader->inputs[0], false);
+        t->bent = t->bent && is_rectified(graph, t, reader->inputs[0], true);
     }
-    return t->depthwise;
+    return true;
 }
 
 /* Statistics of the tree, NULL where nothing is known. */
@@ -128,9 +132,9 @@ static zq_status find_stats(const zq_graph *graph, tree *t, zq_error *err) {
 
 /* The largest absolute value that training promises of a channel, at least its deviation: a channel that is
  * nearly always below zero has rare values that matter. */
-static float range_of(const tree *t, const zq_stats *stats, int64_t c) {
+static float range_of(const zq_stats *stats, int64_t c, bool rectified) {
     const float high = stats->mean[c] + reach * stats->std[c], low = reach * stats->std[c] - stats->mean[c];
-    return fmaxf(t->rectified || high > low ? high : low, stats->std[c]);
+    return fmaxf(rectified || high > low ? high : low, stats->std[c]);
 }
 
 /* The channel of the largest range keeps it, the others get it. Of what is known only behind a Relu, tails
@@ -140,13 +144,45 @@ static void find_factors(const zq_graph *graph, const tree *t, float *factor) {
     const bool is_certain = t->derived == NULL && graph->values[t->known].producer == t->maker;
     float largest = 0;
     for (int64_t c = 0; c < stats->n_channels; c++) {
-        factor[c] = range_of(t, stats, c);
+        factor[c] = range_of(stats, c, t->rectified);
         largest = fmaxf(largest, factor[c]);
     }
     for (int64_t c = 0; c < stats->n_channels; c++) {
         const float ratio = largest > 0 ? largest / fmaxf(factor[c], least_ratio * largest) : 1;
         factor[c] = is_certain ? ratio : sqrtf(ratio);
     }
+}
+
+/* Mean square of a normal channel behind a rectifier. */
+static double moment_of(const zq_stats *stats, int64_t c) {
+    const double mean = stats->mean[c], std = stats->std[c], square = mean * mean + std * std;
+    if (!(std > 0))
+        return square;
+    const double x = mean / std, density = exp(-x * x / 2) / sqrt(2 * acos(-1));
+    return fmax(0, square * erfc(-x / sqrt(2)) / 2 + mean * std * density);
+}
+
+/* Where only convolutions that add channels up read them, their weights have a say; behind a rectifier, since
+ * elsewhere etinynet-1.0 loses by it. factor: [n_channels] */
+static zq_status balance_factors(const zq_graph *graph, const tree *t, float *factor, zq_error *err) {
+    const int64_t n = t->stats->n_channels;
+    double *moment = zq_alloc(2 * (size_t)n, sizeof *moment);
+    if (moment == NULL)
+        return zq_fail_memory(err);
+    for (int64_t c = 0; c < n; c++) {
+        moment[c] = moment_of(t->stats, c);
+        moment[n + c] = range_of(t->stats, c, true);
+    }
+    const zq_balance_channels channels = {.n_channels = n,
+                                          .moment = moment,
+                                          .reach = moment + n,
+                                          .readers = t->readers,
+                                          .n_readers = t->n_readers,
+                                          .weight_bits = t->weight_bits,
+                                          .activation_bits = t->activation_bits};
+    const zq_status status = zq_balance_find(graph, &channels, factor, err);
+    zq_free(moment);
+    return status;
 }
 
 /* ---- rescaling */
@@ -158,8 +194,9 @@ static bool scale_rows(zq_value *value, int64_t n_channels, const float *factor)
         return false;
     const int64_t per_channel = zq_shape_count(&tensor->shape) / n_channels;
     zq_real *x = tensor->data;
-    for (int64_t i = 0; i < n_channels * per_channel; i++)
-        x[i] *= (zq_real)factor[i / per_channel];
+    for (int64_t c = 0; c < n_channels; c++)
+        for (int64_t i = c * per_channel; i < (c + 1) * per_channel; i++)
+            x[i] *= (zq_real)factor[c];
     return true;
 }
 
@@ -172,8 +209,10 @@ static bool scale_columns(zq_value *value, int64_t n_channels, const float *fact
     const int64_t n_taps = zq_shape_count(&tensor->shape) / n_out / n_in;
     const int64_t n_rows = n_out / (n_channels / n_in); /* of a group */
     zq_real *x = tensor->data;
-    for (int64_t i = 0; i < n_out * n_in * n_taps; i++)
-        x[i] /= (zq_real)factor[i / (n_rows * n_in * n_taps) * n_in + i / n_taps % n_in];
+    for (int64_t row = 0; row < n_out; row++)
+        for (int64_t c = 0; c < n_in; c++)
+            for (int64_t k = 0; k < n_taps; k++)
+                *x++ /= (zq_real)factor[row / n_rows * n_in + c];
     return true;
 }
 
@@ -201,8 +240,13 @@ static zq_status equalize(zq_graph *graph, const tree *t, zq_error *err) {
     float *factor = zq_alloc((size_t)t->stats->n_channels, sizeof *factor);
     if (factor == NULL)
         return zq_fail_memory(err);
-    find_factors(graph, t, factor);
-    const zq_status status = rescale(graph, t, factor, err);
+    zq_status status = ZQ_OK;
+    if (t->depthwise)
+        find_factors(graph, t, factor);
+    else
+        status = balance_factors(graph, t, factor, err);
+    if (status == ZQ_OK)
+        status = rescale(graph, t, factor, err);
     zq_free(factor);
     return status;
 }
@@ -212,16 +256,19 @@ static zq_status equalize_all(zq_graph *graph, const zq_uses *uses, tree *t, zq_
         if (!grow(graph, uses, n, t))
             continue;
         ZQ_TRY(find_stats(graph, t, err));
-        if (t->stats != NULL)
+        const bool wanted = t->weight_bits > 0 ? !t->depthwise && t->bent : t->depthwise;
+        if (t->stats != NULL && wanted)
             ZQ_TRY(equalize(graph, t, err));
     }
     return ZQ_OK;
 }
 
-zq_status zq_equalize(zq_graph *graph, zq_error *err) {
+static zq_status run(zq_graph *graph, double weight_bits, double activation_bits, zq_error *err) {
     zq_uses uses;
     tree t = {.values = zq_alloc((size_t)graph->n_values, sizeof *t.values),
-              .readers = zq_alloc((size_t)graph->n_nodes, sizeof *t.readers)};
+              .readers = zq_alloc((size_t)graph->n_nodes, sizeof *t.readers),
+              .weight_bits = weight_bits,
+              .activation_bits = activation_bits};
     zq_status status = zq_uses_count(graph, &uses, err);
     if (status == ZQ_OK && (t.values == NULL || t.readers == NULL))
         status = zq_fail_memory(err);
@@ -232,4 +279,12 @@ zq_status zq_equalize(zq_graph *graph, zq_error *err) {
     zq_free(t.readers);
     zq_uses_clear(&uses);
     return status;
+}
+
+zq_status zq_equalize(zq_graph *graph, zq_error *err) {
+    return run(graph, 0, 0, err);
+}
+
+zq_status zq_balance(zq_graph *graph, double weight_bits, double activation_bits, zq_error *err) {
+    return run(graph, weight_bits, activation_bits, err);
 }

@@ -56,9 +56,13 @@ zq_status zq_simplify(zq_graph *graph, zq_simplify_counts *counts_out, zq_error 
  * weight scale for each channel, as the Conv that makes it has, so no weight of theirs is rounded otherwise
  * than before; but the value between them has one scale for all channels. A dense Conv that reads it, too,
  * pays with its weights, far less than what the depthwise one gains: it adds up the errors of all channels,
- * which the largest ones dominate. Where only such read it, nothing is gained, and it's left alone. The
- * network computes the same as before, to float accuracy; weights, biases and stats change, values, nodes and
- * shapes stay. */
+ * which the largest ones dominate. The network computes the same as before, to float accuracy; weights,
+ * biases and stats change, values, nodes and shapes stay. */
 zq_status zq_equalize(zq_graph *graph, zq_error *err);
+
+/* After zq_equalize: rescales channels likewise where no depthwise Conv reads them and a rectifier, or one
+ * that leaks, lies in front of all that do, for weights and activations of so many bits, 2 to 8
+ * (zq_balance_find). */
+zq_status zq_balance(zq_graph *graph, double weight_bits, double activation_bits, zq_error *err);
 
 #endif
