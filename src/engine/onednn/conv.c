@@ -104,9 +104,20 @@ static bool accepts_sum(const char *implementation) {
     return zq_dnn_accepts(implementation) && strcmp(implementation, "jit_dw:sse41") != 0;
 }
 
+/* In 3.x brg_conv_fwd computes wrongly with one input channel where the output's last axis has one place. */
+static bool accepts_single(const char *implementation) {
+    return accepts_sum(implementation) && strncmp(implementation, "brg", 3) != 0;
+}
+
+static compat_accepts choose_acceptance(const zq_window *w, bool sum) {
+    if (w->c_in == 1 && w->out[w->n_spatial - 1] == 1)
+        return accepts_single;
+    return sum ? accepts_sum : zq_dnn_accepts;
+}
+
 /* desc_out: the forward primitive descriptor, owned by the caller, as the hint for backward. */
-static zq_status new_forward(const setup *s, zq_dnn_conv *conv, dnnl_primitive_desc_t *desc_out,
-                             zq_error *err) {
+static zq_status new_forward(const setup *s, const zq_window *w, zq_dnn_conv *conv,
+                             dnnl_primitive_desc_t *desc_out, zq_error *err) {
     dnnl_engine_t engine;
     dnnl_primitive_attr_t attributes = NULL;
     dnnl_primitive_desc_t desc = NULL;
@@ -114,8 +125,8 @@ static zq_status new_forward(const setup *s, zq_dnn_conv *conv, dnnl_primitive_d
     ZQ_TRY(zq_dnn_attributes_new(&attributes, err));
     dnnl_status_t status = append_post_ops(&conv->options, attributes);
     if (status == dnnl_success)
-        status = compat_conv_forward(engine, &s->window, attributes,
-                                     conv->options.sum ? accepts_sum : zq_dnn_accepts, &desc);
+        status = compat_conv_forward(engine, &s->window, attributes, choose_acceptance(w, conv->options.sum),
+                                     &desc);
     if (status == dnnl_success)
         status = dnnl_primitive_desc_clone(desc_out, desc);
     dnnl_primitive_attr_destroy(attributes);
@@ -162,7 +173,7 @@ zq_status zq_dnn_conv_new(const zq_window *window, const zq_dnn_conv_options *op
     if (status == ZQ_OK)
         status = describe(window, options, &s, err);
     if (status == ZQ_OK)
-        status = new_forward(&s, conv, &hint, err);
+        status = new_forward(&s, window, conv, &hint, err);
     if (status == ZQ_OK)
         status = new_pack(&s, hint, &conv->pack, err);
     if (status == ZQ_OK && options->backward)
