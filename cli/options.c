@@ -344,9 +344,8 @@ static const cli_option options[] = {
      "8 "
      "bits only"},
     {"--cost", NULL, "WHAT", CLI_SEARCH, set_cost,
-     "what the size counts: bytes of the file (default), bits of the weights as in the paper (3, 5 and 6 "
-     "bits too, "
-     "though in the file they take 4 or 8), bops (weight bits x activation bits x multiply-accumulates; "
+     "what the size counts: bytes of the file (default), bits of the weights alone as in the paper, bops "
+     "(weight bits x activation bits x multiply-accumulates; "
      "sizes such as "
      "1.5GBOPS)"},
     {"--max-kl", NULL, "X", CLI_QUANTIZE, set_max_kl,
@@ -358,8 +357,7 @@ static const cli_option options[] = {
      "what 'zeroq pareto --json FILE' found out about this model: nothing is measured again, and only the "
      "size "
      "and the limits of the damage can be chosen"},
-    {"--bits", NULL, "LIST", CLI_SEARCH, set_bits,
-     "widths to choose from (default 2,4,8; with --cost bits or bops 2,3,4,5,6,8)"},
+    {"--bits", NULL, "LIST", CLI_SEARCH, set_bits, "widths to choose from (default 2,3,4,5,6,8)"},
     {"--search", NULL, "HOW", CLI_SEARCH, set_search,
      "independent (default: the damage of layers adds up), or grouped (the paper's Appendix A: measured with "
      "all layers decided so far, thousands of times)"},

@@ -147,13 +147,14 @@ const cli_command cli_quantize = {
     .name = "quantize",
     .usage = "zeroq quantize MODEL.onnx -o OUTPUT.onnx [--size SIZE] [options]",
     .summary = "writes a quantized model",
-    .description = "Distils images from the model's BatchNormalization statistics, calibrates "
-                   "activations on them,\n"
-                   "measures how much every layer suffers at 2, 4 and 8 bits, chooses widths for the size "
-                   "asked for, and writes\n"
-                   "an ONNX file that ONNX Runtime executes on integers. Needs no data. 4-bit weights need "
-                   "ONNX Runtime 1.23 or\n"
-                   "newer, 2-bit weights 1.24.",
+    .description =
+        "Distils images from the model's BatchNormalization statistics, calibrates "
+        "activations on them,\n"
+        "measures how much every layer suffers at 2 to 8 bits, chooses widths for the size asked for, "
+        "and writes an\n"
+        "ONNX file that ONNX Runtime executes on integers. Needs no data. Weights of 4 to 6 bits "
+        "need ONNX Runtime\n"
+        "1.23 or newer, of 2 and 3 bits 1.24.",
     .groups = CLI_ALL | CLI_OUTPUT | CLI_IMAGES | CLI_QUANTIZE | CLI_SEARCH | CLI_PICTURE | CLI_PHOTOS,
     .needs_output = true,
     .run = run,

@@ -63,7 +63,7 @@ struct zq_job {
     uint64_t compared_bytes;
     zq_comparison comparison;
     int n_candidates, chosen;
-    int cautious; /* of the candidates, the one of least summed damage where less than 4 bits count twice; 0:
+    int cautious; /* of the candidates, the one of least summed damage where less than 4 bits count more; 0:
                      the first one, which is it anyway */
     zq_candidate candidates[ZQ_MAX_CANDIDATES];
     zq_certainty certainty; /* of the network on the images; no scores: agreement is counted */
@@ -148,7 +148,7 @@ zq_status zq_job_find_frontier(zq_job *job);
 /* Predicts the damage of each point with all layers narrowed, for whoever reads of it. [job_search.c] */
 zq_status zq_job_predict_frontier(zq_job *job);
 
-/* The frontier where less than 4 bits count twice. out: owned by the caller. [job_search.c] */
+/* The frontier where less than 4 bits count more. out: owned by the caller. [job_search.c] */
 zq_status zq_job_search_cautious(zq_job *job, zq_frontier *out);
 
 /* The frontier from the sensitivities; images: for measurements with several layers narrowed. [job_search.c]

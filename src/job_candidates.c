@@ -118,12 +118,12 @@ static void uniform_bits(const zq_job *job, int bits, int *bits_out) {
         bits_out[i] = zq_rules_at_most(&job->rules, &job->layers.items[i], bits);
 }
 
-/* Bytes of the file with 8 and with 4 bits in all layers that keep none, with the activations in use; the
- * larger of these and what bytes holds. */
-static zq_status pack_uniform(zq_job *job, int *bits, uint64_t bytes[2]) {
-    for (int k = 0; k < 2; k++) {
+/* Bytes of files with the same width in all layers that keep none, with the activations in use; the larger of
+ * these and what bytes holds. */
+static zq_status pack_uniform(zq_job *job, int *bits, uint64_t bytes[ZQ_FILES_PACKED]) {
+    for (int k = 0; k < ZQ_FILES_PACKED; k++) {
         for (int i = 0; i < job->layers.n; i++)
-            bits[i] = job->layers.items[i].kept != 0 ? job->layers.items[i].kept : k == 0 ? 8 : 4;
+            bits[i] = job->layers.items[i].kept != 0 ? job->layers.items[i].kept : zq_packed_bits[k];
         ZQ_TRY(zq_job_add_candidate(job, "uniform", bits, NULL, ZQ_WEIGHT_MINMAX, NULL));
         const uint64_t packed = job->candidates[job->n_candidates - 1].bytes;
         bytes[k] = packed > bytes[k] ? packed : bytes[k];
@@ -133,7 +133,7 @@ static zq_status pack_uniform(zq_job *job, int *bits, uint64_t bytes[2]) {
 }
 
 zq_status zq_job_find_limit(zq_job *job, int *bits) {
-    uint64_t bytes[2] = {0, 0};
+    uint64_t bytes[ZQ_FILES_PACKED] = {0};
     if (job->even != NULL) {
         zq_job_use_activations(job, job->even);
         ZQ_TRY(pack_uniform(job, bits, bytes));
@@ -143,7 +143,7 @@ zq_status zq_job_find_limit(zq_job *job, int *bits) {
     const double mixed = job->options.mixed_activations;
     job->pricing = (zq_pricing){.cost = job->options.cost,
                                 .activation_bits = mixed > 0 ? mixed : job->options.activation_bits,
-                                .file = zq_file_cost_from(&job->layers, bytes[0], bytes[1]),
+                                .file = zq_file_cost_from(&job->layers, bytes),
                                 .fp32_bytes = job->graph->file_bytes};
     job->limit = zq_target_limit(&job->target, &job->layers, &job->pricing);
     return ZQ_OK;

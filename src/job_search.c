@@ -6,6 +6,8 @@
 #include "quant/grouped.h"
 #include "quant/joint.h"
 
+#include <math.h>
+
 typedef struct session {
     zq_job *job;
     zq_joint *joint;
@@ -49,9 +51,11 @@ static zq_status search_independent(zq_job *job, const uint64_t *costs, const do
 
 /* What distilled images say of less than 4 bits is too good to be true: what the images have in common, the
  * weights are fitted to, and photos have it less in common. Most of all where few inputs were seen: with 2
- * bits in a classifier photos lose twice as much. usual: what other layers count. */
+ * bits in a classifier photos lose twice as much. usual: what 2 bits in other layers count; 3 bits are
+ * halfway. */
 static double caution(const zq_job *job, int layer, int bits, double usual) {
-    return bits >= 4 ? 1 : job->rounding.scarce[layer] ? 4 : usual;
+    const double factor = job->rounding.scarce[layer] ? 4 : usual;
+    return bits > 3 ? 1 : bits == 3 ? sqrt(factor) : factor;
 }
 
 /* costs, omega: [n_layers, n_widths]; a width that a layer may not have gets a negative omega. */

@@ -139,8 +139,7 @@ typedef struct zq_options {
                              this, in nats; 0: any damage */
     double min_agreement; /* the same for the share of images with the same largest output, 0..1; 0: any */
     zq_runtime runtime;
-    const char *bits; /* widths to choose from, such as "4,8"; NULL: "2,4,8", or "2,3,4,5,6,8" where cost
-                         isn't ZQ_COST_BYTES */
+    const char *bits; /* widths to choose from, such as "4,8"; NULL: "2,3,4,5,6,8" */
     zq_search search;
     const char *const *keep;    /* [n_keep] "NAME=BITS": layers that have that width whatever the size */
     const char *const *exclude; /* [n_exclude] names of layers that stay FP32 */

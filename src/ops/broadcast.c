@@ -277,3 +277,14 @@ void zq_broadcast_sum(const zq_shape *shape, const zq_real *d_y, const zq_shape 
         run_gradient(&(gradient){
             .w = &w, .row = copy_row, .a = d_y, .b = d_y, .d_y = d_y, .steps = w.a, .d_x = d_src});
 }
+
+zq_status zq_broadcast_check_divisor(const zq_io *io, zq_error *err) {
+    char text[ZQ_NODE_TEXT];
+    const zq_tensor *b = io->in[1];
+    const int64_t n = b->dtype == ZQ_F32 ? 0 : zq_shape_count(&b->shape);
+    for (int64_t i = 0; i < n; i++)
+        if (zq_tensor_item_i64(b, i) == 0)
+            return zq_fail(err, ZQ_ERR_FORMAT, "%s: divides an integer by zero",
+                           zq_node_text(io->node, text));
+    return ZQ_OK;
+}

@@ -59,6 +59,9 @@ zq_status zq_broadcast_infer(const zq_io *io, const zq_binary *binary, zq_error 
 zq_status zq_broadcast_forward(const zq_io *io, const zq_binary *binary, zq_error *err);
 zq_status zq_broadcast_backward(const zq_io *io, const zq_binary *binary, zq_error *err);
 
+/* The sentence for an integer that is divided by zero. */
+zq_status zq_broadcast_check_divisor(const zq_io *io, zq_error *err);
+
 /* Sums d_y (shape) over the dimensions along which src_shape was broadcast to it, into d_src. */
 void zq_broadcast_sum(const zq_shape *shape, const zq_real *d_y, const zq_shape *src_shape, zq_real *d_src);
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Div: a / b. Integers are cut toward zero; the quotient that overflows (the smallest by -1) wraps around. */
 #include "ops/broadcast.h"
-#include "ops/infer.h"
 
 ZQ_ROW(f32, zq_real, a / b)
 ZQ_ROW(i64, int64_t, b == -1 ? (int64_t)(0 - (uint64_t)a) : a / b)
@@ -15,19 +14,8 @@ static zq_status infer(const zq_io *io, zq_error *err) {
     return zq_broadcast_infer(io, &binary, err);
 }
 
-static zq_status check_divisor(const zq_io *io, zq_error *err) {
-    char text[ZQ_NODE_TEXT];
-    const zq_tensor *b = io->in[1];
-    const int64_t n = b->dtype == ZQ_F32 ? 0 : zq_shape_count(&b->shape);
-    for (int64_t i = 0; i < n; i++)
-        if (zq_tensor_item_i64(b, i) == 0)
-            return zq_fail(err, ZQ_ERR_FORMAT, "%s: divides an integer by zero",
-                           zq_node_text(io->node, text));
-    return ZQ_OK;
-}
-
 static zq_status forward(const zq_io *io, zq_error *err) {
-    ZQ_TRY(check_divisor(io, err));
+    ZQ_TRY(zq_broadcast_check_divisor(io, err));
     return zq_broadcast_forward(io, &binary, err);
 }
 

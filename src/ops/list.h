@@ -34,6 +34,7 @@ X(add)
 X(sub)
 X(mul)
 X(div)
+X(mod)
 X(pow)
 /* moving elements */
 X(concat)

@@ -358,7 +358,3 @@ void zq_weights_clear(zq_weights *weights) {
     zq_free(weights->q);
     *weights = (zq_weights){0};
 }
-
-int zq_container_bits(int bits) {
-    return bits <= 2 ? 2 : bits <= 4 ? 4 : 8;
-}

@@ -67,7 +67,4 @@ zq_status zq_weights_copy(const zq_weights *weights, zq_weights *out, zq_error *
 void zq_weights_dequantize(const zq_weights *weights, float *w_out);
 void zq_weights_clear(zq_weights *weights);
 
-/* Bits that the ONNX container spends on a weight of that width: 2, 4 or 8. */
-int zq_container_bits(int bits);
-
 #endif

@@ -5,13 +5,13 @@
 
 #include "base/memory.h"
 #include "graph/op.h"
+#include "quant/blocks.h"
+#include "quant/storage.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-
-enum { ONNX_INT8 = 3 };
 
 /* Half of int32: the other half is left to the sum of products. */
 static const double bias_limit = 1073741824.0;
@@ -35,40 +35,8 @@ void zq_bias_scale_floor(const zq_graph *graph, const zq_layer *layer, const zq_
     }
 }
 
-/* ---- building blocks
- *
- * Networks of many small layers are mostly names, so what is added gets short ones: q float32 scale
- * "s3f12ab34" by its bits (equal scales are one constant), integers "q17" of value 17, and so on.
- * Initializers keep the names that they had in FP32. */
-
-static int add_named(zq_graph *graph, const char *prefix, int number, zq_dtype dtype, const zq_shape *shape) {
-    char name[32];
-    snprintf(name, sizeof name, "%s%d", prefix, number);
-    return zq_graph_add_value(graph, name, dtype, shape);
-}
-
-static zq_status add_node(zq_graph *graph, const char *op, int n_inputs, const int *inputs, int output,
-                          int64_t axis, zq_error *err) {
-    for (int i = 0; i < n_inputs; i++)
-        if (inputs[i] < 0)
-            return zq_fail_memory(err);
-    const int n =
-        output < 0 ? -1 : zq_graph_add_node(graph, zq_op_find(op), "", n_inputs, inputs, 1, &output);
-    if (n < 0 || (axis >= 0 && !zq_node_set_int(&graph->nodes[n], "axis", axis)))
-        return zq_fail_memory(err);
-    return zq_node_parse(&graph->nodes[n], err);
-}
-
-/* A constant that several nodes share by name, unless the model has something else of that name. Takes tensor
- * in every case. */
-static int share_constant(zq_graph *graph, const char *name, zq_tensor *tensor) {
-    const int found = tensor == NULL ? -1 : zq_graph_find_value(graph, name);
-    if (found < 0 || graph->values[found].constant == NULL ||
-        !zq_tensor_equal(graph->values[found].constant, tensor))
-        return zq_graph_add_constant(graph, name, tensor);
-    zq_tensor_drop(tensor);
-    return found;
-}
+/* ---- shared constants: a float32 scale "s3f12ab34" by its bits (equal scales are one constant), bytes
+ * "z128", and so on. Initializers keep the names that they had in FP32. */
 
 static int shared_bytes(zq_graph *graph, zq_dtype dtype, int64_t n /* -1: scalar */, int fill) {
     char name[64];
@@ -77,7 +45,7 @@ static int shared_bytes(zq_graph *graph, zq_dtype dtype, int64_t n /* -1: scalar
     if (tensor != NULL)
         memset(tensor->data, fill, (size_t)(n < 0 ? 1 : n));
     snprintf(name, sizeof name, n < 0 ? "z%d" : "z%dx%" PRId64, fill, n);
-    return share_constant(graph, name, tensor);
+    return zq_block_share(graph, name, tensor);
 }
 
 static int shared_scale(zq_graph *graph, float scale) {
@@ -85,7 +53,7 @@ static int shared_scale(zq_graph *graph, float scale) {
     uint32_t bits;
     memcpy(&bits, &scale, sizeof bits);
     snprintf(name, sizeof name, "s%08" PRIx32, bits);
-    return share_constant(graph, name, zq_tensor_new_f32(-1, &scale));
+    return zq_block_share(graph, name, zq_tensor_new_f32(-1, &scale));
 }
 
 /* ---- activations */
@@ -115,12 +83,12 @@ static zq_status quantize_value(zq_graph *graph, int value, const zq_graph *orig
     const int producer = graph->values[value].producer;
     int src = value, dst = value;
     if (producer < 0) { /* a graph input keeps its name for itself */
-        dst = add_named(graph, "d", value, ZQ_F32, &shape);
+        dst = zq_block_value(graph, "d", value, ZQ_F32, &shape);
         if (dst < 0)
             return zq_fail_memory(err);
         zq_graph_replace_uses(graph, value, dst);
     } else {
-        src = add_named(graph, "f", value, ZQ_F32, &shape);
+        src = zq_block_value(graph, "f", value, ZQ_F32, &shape);
         if (src < 0)
             return zq_fail_memory(err);
         zq_node *node = &graph->nodes[producer];
@@ -135,39 +103,41 @@ static zq_status quantize_value(zq_graph *graph, int value, const zq_graph *orig
     const zq_dtype dtype = activation->is_signed ? ZQ_I8 : ZQ_U8;
     const int zero_point =
         shared_bytes(graph, dtype, -1, activation->zero_point - (activation->is_signed ? 128 : 0));
-    const int quantized = add_named(graph, "q", value, dtype, &shape);
+    const int quantized = zq_block_value(graph, "q", value, dtype, &shape);
     int limited = quantized;
-    ZQ_TRY(add_node(graph, "QuantizeLinear", 3, (int[]){src, scale, zero_point}, quantized, -1, err));
+    ZQ_TRY(
+        zq_block_node(graph, "QuantizeLinear", 3, (int[]){src, scale, zero_point}, quantized, NULL, 0, err));
     if (is_narrow) { /* QCDQ: an integer Clip keeps fewer levels in the same container */
-        limited = add_named(graph, "c", value, ZQ_U8, &shape);
+        limited = zq_block_value(graph, "c", value, ZQ_U8, &shape);
         const int inputs[] = {quantized, shared_bytes(graph, ZQ_U8, -1, 0),
                               shared_bytes(graph, ZQ_U8, -1, activation->q_max)};
-        ZQ_TRY(add_node(graph, "Clip", 3, inputs, limited, -1, err));
+        ZQ_TRY(zq_block_node(graph, "Clip", 3, inputs, limited, NULL, 0, err));
     }
-    return add_node(graph, "DequantizeLinear", 3, (int[]){limited, scale, zero_point}, dst, -1, err);
+    return zq_block_node(graph, "DequantizeLinear", 3, (int[]){limited, scale, zero_point}, dst, NULL, 0,
+                         err);
 }
 
 /* ---- weights and biases */
 
-static zq_dtype container_dtype(const zq_form *form, int bits) {
-    const int container = zq_container_bits(bits);
-    return container == 2 ? ZQ_I2 : container == 4 ? ZQ_I4 : form->signed_weights ? ZQ_I8 : ZQ_U8;
+/* Of weights that aren't narrower than 8 bits. */
+static zq_dtype byte_dtype(const zq_form *form) {
+    return form->signed_weights ? ZQ_I8 : ZQ_U8;
 }
 
 /* For ONNX Runtime eight bits are stored unsigned around 128: where a processor has AVX2 but no VNNI, it adds
  * pairs of products of signed weights with saturation at 16 bits, and those of unsigned ones exactly. Weights
  * of fewer bits can't saturate. */
-static int stored_shift(zq_dtype container) {
-    return container == ZQ_U8 ? 128 : 0;
+static int stored_shift(zq_dtype dtype) {
+    return dtype == ZQ_U8 ? 128 : 0;
 }
 
 /* The quantized integers in the layout of the float constant. */
 static zq_tensor *integer_weight(const zq_graph *graph, const zq_layer *layer, const zq_weights *weights,
-                                 zq_dtype container) {
+                                 zq_dtype dtype) {
     const zq_tensor *constant = graph->values[layer->weight].constant;
     const size_t count = (size_t)zq_shape_count(&constant->shape);
-    const int shift = stored_shift(container);
-    zq_tensor *tensor = zq_tensor_new(container, &constant->shape);
+    const int shift = stored_shift(dtype);
+    zq_tensor *tensor = zq_tensor_new(dtype, &constant->shape);
     float *ordered = zq_alloc_raw(count, sizeof *ordered), *stored = zq_alloc_raw(count, sizeof *stored);
     if (tensor == NULL || ordered == NULL || stored == NULL) {
         zq_tensor_drop(tensor);
@@ -184,10 +154,9 @@ static zq_tensor *integer_weight(const zq_graph *graph, const zq_layer *layer, c
     return tensor;
 }
 
-static int weight_zero_points(zq_graph *graph, int weight, const zq_weights *weights, zq_dtype container) {
+static int weight_zero_points(zq_graph *graph, int weight, const zq_weights *weights, zq_dtype dtype) {
     const int64_t n = weights->n_channels;
-    const int shift = stored_shift(container);
-    const zq_dtype dtype = shift != 0 ? ZQ_U8 : ZQ_I8; /* narrower ones are cast to INT8 */
+    const int shift = stored_shift(dtype);
     bool symmetric = true;
     for (int64_t c = 0; c < n; c++)
         symmetric = symmetric && weights->zero_point[c] == 0;
@@ -222,33 +191,44 @@ static int store_integers(zq_graph *graph, int constant, int n_readers, zq_tenso
     return constant;
 }
 
+/* Integers of less than 8 bits become what is stored, and nodes that runtimes fold at load: the rest is fused
+ * as for 8 bits. Takes integers in every case. */
+static zq_status store_narrow(zq_graph *graph, const zq_layer *layer, int bits, const zq_shape *shape,
+                              zq_tensor *integers, int *dst_out, zq_error *err) {
+    zq_tensor *upper, *lower;
+    const bool is_split = integers != NULL && zq_storage_split(integers, bits, &upper, &lower);
+    zq_tensor_drop(integers);
+    if (!is_split)
+        return zq_fail_memory(err);
+    char name[32];
+    snprintf(name, sizeof name, "l%d", layer->weight);
+    const int stored = store_integers(graph, layer->weight, layer->n_nodes, upper);
+    const int rest = lower == NULL ? -1 : zq_graph_add_constant(graph, name, lower);
+    if (lower != NULL && rest < 0)
+        return zq_fail_memory(err);
+    return zq_storage_join(graph, bits, shape, layer->weight, stored, rest, dst_out, err);
+}
+
 /* The weight becomes integers; *dst_out: what DequantizeLinear makes of them, *scale_out: the scales. */
 static zq_status quantize_weight(zq_graph *graph, const zq_form *form, const zq_layer *layer,
                                  const zq_weights *weights, int *dst_out, int *scale_out, zq_error *err) {
     char name[ZQ_WEIGHT_NAME];
     const int weight = layer->weight;
     const zq_shape shape = graph->values[weight].shape;
-    const zq_dtype container = container_dtype(form, weights->bits);
-    const int integers =
-        store_integers(graph, weight, layer->n_nodes, integer_weight(graph, layer, weights, container));
-    if (integers < 0)
-        return zq_fail_memory(err);
+    const bool narrow = zq_storage_of(weights->bits, zq_shape_count(&shape)).upper_bits < 8;
+    const zq_dtype dtype = narrow ? ZQ_I8 : byte_dtype(form);
+    zq_tensor *integers = integer_weight(graph, layer, weights, dtype);
+    int source;
+    if (narrow)
+        ZQ_TRY(store_narrow(graph, layer, weights->bits, &shape, integers, &source, err));
+    else
+        source = store_integers(graph, weight, layer->n_nodes, integers);
     snprintf(name, sizeof name, "v%d", weight);
     *scale_out = zq_graph_add_constant(graph, name, zq_tensor_new_f32(weights->n_channels, weights->scale));
-    const int zero_point = weight_zero_points(graph, weight, weights, container);
-    int source = integers;
-    if (container == ZQ_I4 || container == ZQ_I2) { /* this Cast is folded at load, and the rest fused as for
-                                                       8 bits */
-        source = add_named(graph, "i", weight, ZQ_I8, &shape);
-        const int n =
-            source < 0 ? -1 : zq_graph_add_node(graph, zq_op_find("Cast"), "", 1, &integers, 1, &source);
-        if (n < 0 || !zq_node_set_int(&graph->nodes[n], "to", ONNX_INT8))
-            return zq_fail_memory(err);
-        ZQ_TRY(zq_node_parse(&graph->nodes[n], err));
-    }
+    const int zero_point = weight_zero_points(graph, weight, weights, dtype);
     *dst_out = zq_graph_add_value(graph, zq_rewrite_weight_name(layer, name), ZQ_F32, &shape);
-    return add_node(graph, "DequantizeLinear", 3, (int[]){source, *scale_out, zero_point}, *dst_out,
-                    layer->axis, err);
+    return zq_block_node(graph, "DequantizeLinear", 3, (int[]){source, *scale_out, zero_point}, *dst_out,
+                         "axis", layer->axis, err);
 }
 
 static zq_tensor *integer_bias(const zq_tensor *bias, const zq_weights *weights, float input_scale) {
@@ -273,14 +253,14 @@ static zq_status quantize_bias(zq_graph *graph, int n, const zq_weights *weights
     const zq_shape shape = zq_shape_of(1, &weights->n_channels);
     const int integers =
         store_integers(graph, bias, 1, integer_bias(graph->values[bias].constant, weights, input_scale));
-    const int scale = add_named(graph, "t", n, ZQ_F32, &shape),
-              dst = add_named(graph, "b", n, ZQ_F32, &shape);
+    const int scale = zq_block_value(graph, "t", n, ZQ_F32, &shape),
+              dst = zq_block_value(graph, "b", n, ZQ_F32, &shape);
     if (dst < 0)
         return zq_fail_memory(err);
-    ZQ_TRY(
-        add_node(graph, "Mul", 2, (int[]){shared_scale(graph, input_scale), weight_scale}, scale, -1, err));
+    ZQ_TRY(zq_block_node(graph, "Mul", 2, (int[]){shared_scale(graph, input_scale), weight_scale}, scale,
+                         NULL, 0, err));
     graph->nodes[n].inputs[2] = dst;
-    return add_node(graph, "DequantizeLinear", 2, (int[]){integers, scale}, dst, 0, err);
+    return zq_block_node(graph, "DequantizeLinear", 2, (int[]){integers, scale}, dst, "axis", 0, err);
 }
 
 /* Exporters write the same target shape again for every Reshape; one constant serves all. */

@@ -8,14 +8,10 @@
 
 enum { MOST_BITS = 8, LONGEST_NAME = 255 };
 
-/* A file has containers of 2, 4 and 8 bits, so it pays for others only where costs are ideal. */
-static bool is_width(zq_cost cost, long bits) {
-    return bits == 2 || bits == 4 || bits == 8 ||
-           (cost != ZQ_COST_BYTES && (bits == 3 || bits == 5 || bits == 6));
-}
+static const char all_widths[] = "2,3,4,5,6,8";
 
-static const char *default_widths(zq_cost cost) {
-    return cost == ZQ_COST_BYTES ? "2,4,8" : "2,3,4,5,6,8";
+static bool is_width(long bits) {
+    return (bits >= 2 && bits <= 6) || bits == MOST_BITS;
 }
 
 /* ---- names */
@@ -75,14 +71,14 @@ static zq_status keep_bits(zq_layer *layer, int bits, zq_error *err) {
 }
 
 /* "NAME=BITS"; a name may hold a '=' itself. */
-static zq_status keep(zq_cost cost, zq_layers *layers, const char *text, zq_error *err) {
+static zq_status keep(zq_layers *layers, const char *text, zq_error *err) {
     const char *equals = strrchr(text, '=');
     char *end = NULL;
     const long bits = equals == NULL ? 0 : strtol(equals + 1, &end, 10);
-    if (!is_width(cost, bits) || *end != '\0')
+    if (!is_width(bits) || *end != '\0')
         return zq_fail(err, ZQ_ERR_USAGE,
                        "--keep: '%.200s' is no layer with its width; expected NAME=BITS with one of %s bits",
-                       text, default_widths(cost));
+                       text, all_widths);
     const size_t n = (size_t)(equals - text);
     bool found = false;
     for (int i = 0; i < layers->n; i++) {
@@ -131,15 +127,14 @@ static void keep_first_last(zq_layers *layers) {
 
 /* ---- rules */
 
-static zq_status read_widths(zq_cost cost, const char *text, bool *offered /* [MOST_BITS + 1] */,
-                             zq_error *err) {
+static zq_status read_widths(const char *text, bool *offered /* [MOST_BITS + 1] */, zq_error *err) {
     for (const char *at = text;; at++) {
         char *end;
         const long bits = strtol(at, &end, 10);
-        if (end == at || !is_width(cost, bits) || (*end != ',' && *end != '\0'))
+        if (end == at || !is_width(bits) || (*end != ',' && *end != '\0'))
             return zq_fail(err, ZQ_ERR_USAGE,
                            "--bits: '%.200s' is no list of widths; expected some of %s, such as 4,8", text,
-                           default_widths(cost));
+                           all_widths);
         offered[bits] = true;
         if (*end == '\0')
             return ZQ_OK;
@@ -163,12 +158,12 @@ zq_status zq_rules_apply(const zq_options *options, zq_graph *graph, zq_layers *
                          zq_error *err) {
     bool offered[MOST_BITS + 1] = {false};
     const char *widths = options->bits != NULL                  ? options->bits
-                         : zq_form_of(options->runtime)->narrow ? default_widths(options->cost)
+                         : zq_form_of(options->runtime)->narrow ? all_widths
                                                                 : "8";
     *rules_out = (zq_rules){0};
-    ZQ_TRY(read_widths(options->cost, widths, offered, err));
+    ZQ_TRY(read_widths(widths, offered, err));
     for (int k = 0; k < options->n_keep; k++)
-        ZQ_TRY(keep(options->cost, layers, options->keep[k], err));
+        ZQ_TRY(keep(layers, options->keep[k], err));
     for (int k = 0; k < options->n_exclude; k++)
         ZQ_TRY(exclude(graph, layers, options->exclude[k], err));
     if (options->keep_first_last)

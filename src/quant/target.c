@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "quant/target.h"
 
-#include "quant/quantizer.h"
+#include "quant/storage.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -10,6 +10,7 @@
 
 enum { FP32_BITS = 32 };
 static const double most = 1e18;
+const int zq_packed_bits[ZQ_FILES_PACKED] = {8, 4, 6};
 
 /* ---- what the user asks for */
 
@@ -53,12 +54,12 @@ zq_status zq_target_parse(const char *text, zq_cost cost, zq_target *out, zq_err
 
 /* ---- what files cost */
 
-static double count_weights(const zq_layer *layer) {
-    return (double)layer->n_channels * (double)layer->per_channel;
+static int64_t count_weights(const zq_layer *layer) {
+    return layer->n_channels * layer->per_channel;
 }
 
 uint64_t zq_layer_bytes(const zq_layer *layer, int bits) {
-    return ((uint64_t)count_weights(layer) * (uint64_t)zq_container_bits(bits) + 7) / 8;
+    return zq_storage_bytes(bits, count_weights(layer));
 }
 
 /* The width of a layer where `bits` are everywhere. */
@@ -70,26 +71,42 @@ static double sum_bytes(const zq_layers *layers, double bits) {
     double sum = 0;
     for (int i = 0; i < layers->n; i++) {
         const zq_layer *layer = &layers->items[i];
-        sum += layer->kept != 0 ? (double)zq_layer_bytes(layer, layer->kept)
-                                : ceil(count_weights(layer) * bits / 8);
+        sum += bits == floor(bits) || layer->kept != 0
+                   ? (double)zq_layer_bytes(layer, (int)bits_of(layer, bits))
+                   : ceil((double)count_weights(layer) * bits / 8);
     }
     return sum;
 }
 
-/* Layers of less than 8 bits where `bits` are everywhere. */
-static int count_narrow(const zq_layers *layers, double bits) {
-    int n = 0;
-    for (int i = 0; i < layers->n; i++)
-        n += zq_container_bits((int)ceil(bits_of(&layers->items[i], bits))) < 8;
-    return n;
+/* What a layer takes beyond its integers. */
+static uint64_t overhead(const zq_file_cost *file, const zq_layer *layer, int bits) {
+    const zq_storage s = zq_storage_of(bits, count_weights(layer));
+    return s.lower_bits > 0 ? file->split : s.upper_bits < 8 ? file->narrow : 0;
 }
 
-zq_file_cost zq_file_cost_from(const zq_layers *layers, uint64_t bytes_uniform8, uint64_t bytes_uniform4) {
-    const double rest8 = (double)bytes_uniform8 - sum_bytes(layers, 8);
-    const double rest4 = (double)bytes_uniform4 - sum_bytes(layers, 4);
-    const int n_narrow8 = count_narrow(layers, 8), n_more = count_narrow(layers, 4) - n_narrow8;
-    const double narrow = n_more > 0 ? fmax(0, ceil((rest4 - rest8) / n_more)) : 0;
-    return (zq_file_cost){.fixed = (uint64_t)fmax(0, rest8 - narrow * n_narrow8), .narrow = (uint64_t)narrow};
+static double sum_overheads(const zq_file_cost *file, const zq_layers *layers, double bits) {
+    double sum = 0;
+    for (int i = 0; i < layers->n; i++)
+        sum += (double)overhead(file, &layers->items[i], (int)ceil(bits_of(&layers->items[i], bits)));
+    return sum;
+}
+
+/* So many bytes more for each layer that counts make with `counted`, in a file that has rest bytes beside its
+ * integers. */
+static double more_each(const zq_layers *layers, const zq_file_cost *counted, double bits, double rest) {
+    const double n = sum_overheads(counted, layers, bits) - sum_overheads(counted, layers, 8);
+    return n > 0 ? fmax(0, ceil(rest / n)) : 0;
+}
+
+zq_file_cost zq_file_cost_from(const zq_layers *layers, const uint64_t bytes[ZQ_FILES_PACKED]) {
+    double rest[ZQ_FILES_PACKED];
+    for (int k = 0; k < ZQ_FILES_PACKED; k++)
+        rest[k] = (double)bytes[k] - sum_bytes(layers, zq_packed_bits[k]);
+    zq_file_cost file = {0};
+    file.narrow = (uint64_t)more_each(layers, &(zq_file_cost){.narrow = 1}, 4, rest[1] - rest[0]);
+    file.split = (uint64_t)more_each(layers, &(zq_file_cost){.split = 1}, 6, rest[2] - rest[0]);
+    file.fixed = (uint64_t)fmax(0, rest[0] - sum_overheads(&file, layers, 8));
+    return file;
 }
 
 /* ---- what networks cost */
@@ -98,12 +115,12 @@ zq_file_cost zq_file_cost_from(const zq_layers *layers, uint64_t bytes_uniform8,
 static double ideal_cost(const zq_pricing *pricing, const zq_layer *layer, double bits,
                          double activation_bits) {
     return pricing->cost == ZQ_COST_BOPS ? layer->macs * bits * activation_bits
-                                         : ceil(count_weights(layer) * bits / 8);
+                                         : ceil((double)count_weights(layer) * bits / 8);
 }
 
 uint64_t zq_layer_cost(const zq_pricing *pricing, const zq_layer *layer, int bits) {
     if (pricing->cost == ZQ_COST_BYTES)
-        return zq_layer_bytes(layer, bits) + (zq_container_bits(bits) < 8 ? pricing->file.narrow : 0);
+        return zq_layer_bytes(layer, bits) + overhead(&pricing->file, layer, bits);
     return (uint64_t)fmin(ideal_cost(pricing, layer, bits, layer->input_bits), most);
 }
 
@@ -125,8 +142,7 @@ uint64_t zq_network_cost(const zq_pricing *pricing, const zq_layers *layers, con
 static double uniform_cost(const zq_pricing *pricing, const zq_layers *layers, double bits) {
     double sum = (double)zq_base_cost(pricing, layers);
     if (pricing->cost == ZQ_COST_BYTES)
-        return sum + sum_bytes(layers, bits) +
-               (double)pricing->file.narrow * (bits < 8 ? count_narrow(layers, 4) : count_narrow(layers, 8));
+        return sum + sum_bytes(layers, bits) + sum_overheads(&pricing->file, layers, bits);
     for (int i = 0; i < layers->n; i++)
         sum += ideal_cost(pricing, &layers->items[i], bits_of(&layers->items[i], bits),
                           pricing->activation_bits);
@@ -138,7 +154,7 @@ static double fp32_cost(const zq_pricing *pricing, const zq_layers *layers) {
     double sum = (double)zq_base_cost(pricing, layers);
     for (int i = 0; i < layers->n; i++)
         sum += bops ? layers->items[i].macs * FP32_BITS * FP32_BITS
-                    : count_weights(&layers->items[i]) * FP32_BITS / 8;
+                    : (double)count_weights(&layers->items[i]) * FP32_BITS / 8;
     return pricing->cost == ZQ_COST_BYTES ? (double)pricing->fp32_bytes : sum;
 }
 

@@ -22,15 +22,19 @@ zq_status zq_target_parse(const char *text, zq_cost cost, zq_target *out, zq_err
 /* Bytes that the integers of a layer take in the file at a width. */
 uint64_t zq_layer_bytes(const zq_layer *layer, int bits);
 
-/* What decides a file's size: bytes(file) = fixed + sum over layers of zq_layer_bytes + narrow for each layer
- * stored with less than 8 bits. Taken from two files that were really packed, with 8 and with 4 bits in all
- * layers that keep no width. */
+/* What decides a file's size: bytes(file) = fixed + sum over layers of zq_layer_bytes, and what a layer
+ * stored with less than 8 bits takes beyond. Taken from files that were really packed, with the same width in
+ * all layers that keep none. */
 typedef struct zq_file_cost {
     uint64_t fixed;
     uint64_t narrow; /* the Cast of a 4- or 2-bit constant */
+    uint64_t split;  /* the nodes that put a width of 3, 5 or 6 bits together (quant/storage.h) */
 } zq_file_cost;
 
-zq_file_cost zq_file_cost_from(const zq_layers *layers, uint64_t bytes_uniform8, uint64_t bytes_uniform4);
+enum { ZQ_FILES_PACKED = 3 };
+extern const int zq_packed_bits[ZQ_FILES_PACKED];
+
+zq_file_cost zq_file_cost_from(const zq_layers *layers, const uint64_t bytes[ZQ_FILES_PACKED]);
 
 /* How costs are counted: a network's is zq_base_cost + sum over layers of zq_layer_cost. With ZQ_COST_BYTES
  * that is nearly the size of the file; the other two are exact. */

@@ -32,7 +32,7 @@ LEFT_OUT = [  # (pattern of the test's name, why)
     (r"test_cast.*_(FLOAT_to_U?INT[24]).*", "numbers out of range, for which ONNX defines no result"),
     (r"(?!test_cast(like)?_(FLOAT16|BFLOAT16|DOUBLE)_to_FLOAT(_expanded)?$)"
      r"test_cast(like)?_(no_saturate_|e8m0_)?\w*(FLOAT16|FLOAT8|FLOAT4|DOUBLE)\w*", TYPES),
-    (r"test_(add|sub|mul|div)_u?int(8|16|32|64)", TYPES),
+    (r"test_(add|sub|mul|div|mod)_u?int(8|16|32|64)|test_mod_\w*(float64|float16|int8|int16)\w*", TYPES),
     (r"test_(de)?quantizelinear_\w*(e4m3|e5m2|float4).*|test_quantizelinear_u?int16", TYPES),
     (r"test_range_b?float16.*|test_maxpool_2d_uint8|test_pow_types_int\d\d_float32|test_flexattention_(fp16|double).*", TYPES),
     (r"test_batchnorm.*_training_mode|test_training_dropout.*|test_dropout_default_mask.*", TRAINING),

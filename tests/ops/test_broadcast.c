@@ -204,6 +204,45 @@ static void integers(void **state) {
     check_int("Div", ZQ_I32, 7, -2, -3);
 }
 
+/* fmod: -1 for none. */
+static void check_mod(int fmod, int64_t a, int64_t b, int64_t expected) {
+    for (int k = 0; k < 2; k++) {
+        const zq_dtype dtype = k == 0 ? ZQ_I64 : ZQ_I32;
+        one_op op = op_of("Mod");
+        if (fmod >= 0)
+            assert_true(zq_node_set_int(&op.node, "fmod", fmod));
+        add_int(&op, dtype, SHAPE(1), &a);
+        add_int(&op, dtype, SHAPE(1), &b);
+        run(&op);
+        expect_int(&op, 0, dtype, SHAPE(1), &expected);
+        op_drop(&op);
+    }
+}
+
+static void remainders(void **state) {
+    (void)state;
+    check_mod(-1, 7, 3, 1);
+    check_mod(-1, -7, 3, 2);
+    check_mod(-1, 7, -3, -2);
+    check_mod(0, -7, -3, -1);
+    check_mod(0, -6, 3, 0);
+    check_mod(1, -7, 3, -1);
+    check_mod(1, 7, -3, 1);
+    check_mod(-1, INT32_MIN, -1, 0);
+    check_mod(1, INT32_MIN, -1, 0);
+
+    for (int fmod = 0; fmod < 2; fmod++) {
+        one_op op = op_of("Mod");
+        assert_true(zq_node_set_int(&op.node, "fmod", fmod));
+        add_f32(&op, SHAPE(4), (float[]){5.5f, -5.5f, 5.5f, -4});
+        add_f32(&op, SHAPE(4), (float[]){2, 2, -2, 4});
+        run(&op);
+        expect_f32(&op, 0, SHAPE(4),
+                   fmod != 0 ? (float[]){1.5f, -1.5f, 1.5f, 0} : (float[]){1.5f, 0.5f, -0.5f, 0});
+        op_drop(&op);
+    }
+}
+
 static void integer_overflow_wraps(void **state) {
     (void)state;
     check_int("Add", ZQ_I64, INT64_MAX, 1, INT64_MIN);
@@ -246,6 +285,11 @@ static void what_does_not_go_together_is_refused(void **state) {
     add_i64(&zero, 2, (int64_t[]){4, 4});
     add_i64(&zero, 2, (int64_t[]){2, 0});
     expect_forward_refused(&zero, ZQ_ERR_FORMAT, "Div node 'n': divides an integer by zero");
+
+    one_op rest = op_of("Mod");
+    add_i64(&rest, 1, (int64_t[]){4});
+    add_i64(&rest, 1, (int64_t[]){0});
+    expect_forward_refused(&rest, ZQ_ERR_FORMAT, "Mod node 'n': divides an integer by zero");
 }
 
 int main(void) {
@@ -257,6 +301,7 @@ int main(void) {
         cmocka_unit_test(any_shapes_are_repeated_and_summed),
         cmocka_unit_test(long_rows),
         cmocka_unit_test(integers),
+        cmocka_unit_test(remainders),
         cmocka_unit_test(integer_overflow_wraps),
         cmocka_unit_test(what_does_not_go_together_is_refused),
     };

@@ -369,13 +369,6 @@ static void test_out_of_memory(void **state) {
     zq_weights_clear(&q);
 }
 
-static void test_container(void **state) {
-    (void)state;
-    const int expected[] = {2, 4, 4, 8, 8, 8, 8};
-    for (int bits = 2; bits <= 8; bits++)
-        assert_int_equal(zq_container_bits(bits), expected[bits - 2]);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_activation_range),
@@ -391,7 +384,6 @@ int main(void) {
         cmocka_unit_test(test_dead_channel_and_floor),
         cmocka_unit_test(test_weights_refused),
         cmocka_unit_test(test_out_of_memory),
-        cmocka_unit_test(test_container),
         cmocka_unit_test(test_spare_bit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -30,19 +30,26 @@ static uint64_t limit_of(const char *size, const zq_pricing *pricing) {
     return zq_target_limit(&target, &layers, pricing);
 }
 
-/* What a narrow layer takes beyond its integers is found in the difference of two files. */
+/* What narrow and split layers take beyond their integers is found in the difference of files. */
 static void test_bytes(void **state) {
     (void)state;
-    const uint64_t fixed = 1000, narrow = 50, bytes8 = fixed + 80 + (20 + narrow) + 80 + 80;
-    const zq_file_cost file = zq_file_cost_from(&layers, bytes8, bytes8 - 80 + 2 * narrow);
+    const uint64_t fixed = 1000, narrow = 50, split = 70, bytes8 = fixed + 80 + (20 + narrow) + 80 + 80;
+    const uint64_t packed[ZQ_FILES_PACKED] = {bytes8, bytes8 - 80 + 2 * narrow, bytes8 - 40 + 2 * split};
+    const zq_file_cost file = zq_file_cost_from(&layers, packed);
     const zq_pricing pricing = {.file = file, .fp32_bytes = 9000};
     assert_int_equal(file.fixed, fixed);
     assert_int_equal(file.narrow, narrow);
+    assert_int_equal(file.split, split);
     assert_int_equal(limit_of("w8", &pricing), bytes8);
-    assert_int_equal(limit_of("w4", &pricing), bytes8 - 80 + 2 * narrow);
+    assert_int_equal(limit_of("w4", &pricing), packed[1]);
+    assert_int_equal(limit_of("w6", &pricing), packed[2]);
+    assert_int_equal(limit_of("w3", &pricing), bytes8 - 100 + 2 * split);
+    assert_int_equal(limit_of("w5.5", &pricing), bytes8 - 50 + 2 * split);
     assert_int_equal(limit_of("10%", &pricing), 900);
     assert_int_equal(limit_of("1.5KB", &pricing), 1500);
-    assert_int_equal(zq_network_cost(&pricing, &layers, (const int[]){8, 2, 3, 6}), bytes8 - 40 + narrow);
+    assert_int_equal(zq_network_cost(&pricing, &layers, (const int[]){8, 2, 3, 6}),
+                     bytes8 - 50 - 20 + 2 * split);
+    assert_int_equal(zq_network_cost(&pricing, &layers, (const int[]){8, 2, 4, 7}), bytes8 - 40 + narrow);
 }
 
 static void test_bits(void **state) {
