@@ -372,9 +372,8 @@ static const cli_option options[] = {
     {"--json", NULL, "FILE", CLI_ALL, set_json, "everything that was measured, as JSON"},
     {"--csv", NULL, "FILE", CLI_TABLE, set_csv, "the frontier as a table: a point a row, a layer a column"},
     {"--effort", NULL, "HOW", CLI_IMAGES, set_effort,
-     "fast: 16 or 32 distilled images; normal (default): 32 to 512; best: 128 to 1024 with twice the steps, "
-     "and "
-     "quantize learns from them; most in the smallest networks"},
+     "fast: 16 or 32 distilled images; normal (default): 32 to 512; best: 128 to 1024, and quantize learns "
+     "from them; most in the smallest networks"},
     {"--num-images", NULL, "N", CLI_IMAGES, set_images, "distilled images, whatever the effort"},
     {"--images", NULL, "DIR", CLI_PHOTOS, set_photos,
      "photos (JPEG, PNG) in this folder, and those in it, instead of distilled images: all, or --num-images "

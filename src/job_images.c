@@ -161,7 +161,7 @@ zq_distill_options zq_job_distill_options(const zq_job *job, zq_recipe recipe) {
     if (recipe == ZQ_DISTILL_FAST && options.n_images == 0)
         options.n_images = usual_images(job);
     if (recipe == ZQ_DISTILL_FAST && options.n_steps == 0)
-        options.n_steps = (job->options.effort == ZQ_EFFORT_BEST ? 2 : 1) * zq_distill_steps(job->graph);
+        options.n_steps = zq_distill_steps(job->graph);
     return options;
 }
 

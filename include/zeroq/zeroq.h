@@ -94,8 +94,8 @@ typedef enum zq_effort {
                          below 2e7; in large networks, from 1e9 on, 32 */
     ZQ_EFFORT_FAST, /* 32 images, 16 in large networks: a third to half of the time, and in narrow networks a
                        third to a half more damage at 4 bits */
-    ZQ_EFFORT_BEST, /* 1024 images below 2e7, 512 below 1e8, 256 below 1e9, 128 in large networks, with twice
-                       the steps; weights, scales and biases are learned from them: minutes */
+    ZQ_EFFORT_BEST, /* 1024 images below 2e7, 512 below 1e8, 256 below 1e9, 128 in large networks;
+                       weights, scales and biases are learned from them: minutes */
 } zq_effort;
 
 /* What distillation computes in. Everything else is float. */

@@ -132,13 +132,13 @@ static zq_status try_fit(const rounding *r, attempt *tried, attempt *best, zq_er
 }
 
 /* With error feedback, least squares and the whole range are tried, and from the better one fitted scales,
- * except with 8 bits, where they are much the same, as long as it isn't known that they will be chosen.
- * The chosen widths, which are rounded once more, are refined then; sensitivities would change by next to
- * nothing. */
+ * except with more than 4 bits, where they are much the same, as long as it isn't known that they will be
+ * chosen. The chosen widths, which are rounded once more, are refined then; sensitivities would change by
+ * next to nothing. */
 static zq_status search_scales(const rounding *r, const zq_weight_spec *spec, int64_t n, int64_t k,
                                attempt *tried, attempt *best, zq_error *err) {
     ZQ_TRY(try_range(r, spec, spec->range, n, k, best, err));
-    if (r->several && spec->bits == 8)
+    if (r->several && spec->bits > 4)
         return ZQ_OK;
     if (spec->range == ZQ_WEIGHT_MSE && !spec->asymmetric) {
         ZQ_TRY(try_range(r, spec, ZQ_WEIGHT_MINMAX, n, k, tried, err));

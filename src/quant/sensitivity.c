@@ -13,8 +13,8 @@
 /* Bytes of activations in one plan. */
 static const double memory_limit_bytes = 1.2e9;
 
-/* Sampled: up to this width damage is measured; beyond it, it is so small that it grows with the square of
- * the weights' errors. */
+/* Sampled: from this width on damage is so small that it grows with the square of the weights' errors. What
+ * lies between it and the narrowest one, 3 bits, follows from both. */
 enum { MOST_MEASURED_BITS = 4 };
 
 /* All that one measurement needs. The plan holds `variants` groups of `micro` images: the same images in
@@ -26,10 +26,10 @@ typedef struct session {
     const zq_rounding *rounding;
     zq_sensitivity *result;
     bool sampled;
-    int n_measured;       /* of the widths, the narrowest; the others follow from the last of them */
-    zq_plan *plan;        /* owned, like all below */
-    int64_t n_images;     /* of them that are used, at most */
-    int64_t micro, first; /* of a batch: how many, and its first one */
+    int n_measured, measured[ZQ_MAX_WIDTHS]; /* which of the widths, increasing; the others follow */
+    zq_plan *plan;                           /* owned, like all below */
+    int64_t n_images;                        /* of them that are used, at most */
+    int64_t micro, first;                    /* of a batch: how many, and its first one */
     int variants;
     double *halves[2];             /* [n_layers, n_widths] sums over every other batch */
     float *input;                  /* [variants * micro images] */
@@ -144,7 +144,8 @@ static void read_outputs(session *s, float **dst) {
 
 static void load_weights(session *s, int layer) {
     for (int k = 0; k < s->n_measured; k++) {
-        zq_weights_dequantize(&s->rounding->weights[layer * s->result->n_widths + k], s->channel_first);
+        const int width = s->measured[k];
+        zq_weights_dequantize(&s->rounding->weights[layer * s->result->n_widths + width], s->channel_first);
         zq_layer_store(s->graph, &s->layers->items[layer], s->channel_first, s->weights[k]);
     }
 }
@@ -169,7 +170,7 @@ static zq_status measure_node(session *s, int layer, int node, double *sums, zq_
         ZQ_TRY(zq_plan_forward_override(s->plan, &override, err));
         read_outputs(s, s->output);
         for (int v = 0; v < s->variants; v++)
-            add_distance(s, v, layer, k + v, sums);
+            add_distance(s, v, layer, s->measured[k + v], sums);
     }
     return ZQ_OK;
 }
@@ -189,7 +190,7 @@ static zq_status measure_shared(session *s, int i, double *sums, zq_error *err) 
             return status;
         if (weights != NULL) {
             read_outputs(s, s->output);
-            add_distance(s, 0, i, k, sums);
+            add_distance(s, 0, i, s->measured[k], sums);
         }
     }
     return ZQ_OK;
@@ -244,33 +245,63 @@ static double less(const session *s, int i, int k, int last) {
     return error > 0 ? squared_error(s, i, k, w, s->channel_first) / error : 0;
 }
 
+/* Between widths a < k < b, on the line through their errors and damages in logarithms; beyond the last one
+ * (a == b), damage grows as the error does. */
+static double interpolated(const session *s, int i, int a, int k, int b, const double *omega) {
+    const double part = less(s, i, k, b), whole = a == b ? 0 : less(s, i, a, b);
+    return whole > 1 && part > 0 && omega[a] > 0 && omega[b] > 0
+               ? omega[b] * pow(omega[a] / omega[b], fmin(1, log(part) / log(whole)))
+               : omega[b] * part;
+}
+
 /* Damage grows with the square of what scores are off by. */
-static void derive(session *s, int i, int k, int last, double *omega) {
-    const double share = less(s, i, k, last);
-    omega[k] = omega[last] * share;
-    zq_superposed_derive(&s->result->superposed, i, k, last, (float)sqrt(share));
+static void derive(session *s, int i, int k, double *omega) {
+    int above = 0;
+    while (above < s->n_measured - 1 && s->measured[above] < k)
+        above++;
+    const int b = s->measured[above], a = b > k && above > 0 ? s->measured[above - 1] : b;
+    omega[k] = interpolated(s, i, a, k, b, omega);
+    zq_superposed_derive(&s->result->superposed, i, k, b,
+                         omega[b] > 0 ? (float)sqrt(omega[k] / omega[b]) : 0);
+}
+
+static bool is_measured(const session *s, int k) {
+    for (int m = 0; m < s->n_measured; m++)
+        if (s->measured[m] == k)
+            return true;
+    return false;
 }
 
 /* Means of what was measured, and the widths that weren't. */
 static void conclude(session *s, int64_t n_images) {
-    const int n_widths = s->result->n_widths, last = s->n_measured - 1;
+    const int n_widths = s->result->n_widths;
     for (int i = 0; i < s->layers->n; i++) {
         double *const omega = s->result->omega + i * n_widths;
         const double *const a = s->halves[0] + i * n_widths, *const b = s->halves[1] + i * n_widths;
-        for (int k = 0; k < s->n_measured; k++)
+        for (int k = 0; k < n_widths; k++)
             omega[k] = (a[k] + b[k]) / (double)n_images;
-        for (int k = s->n_measured; k < n_widths; k++)
-            derive(s, i, k, last, omega);
+        for (int k = 0; k < n_widths; k++)
+            if (!is_measured(s, k))
+                derive(s, i, k, omega);
     }
 }
 
 /* ---- all ways */
 
+/* All, or the least one and the first that isn't below MOST_MEASURED_BITS. */
+static void choose_measured(session *s) {
+    const int n_widths = s->result->n_widths, *const widths = s->result->widths;
+    int most = 0;
+    while (most + 1 < n_widths && widths[most] < MOST_MEASURED_BITS)
+        most++;
+    for (int k = 0; k < n_widths; k++)
+        if (!s->sampled || k == 0 || k == most)
+            s->measured[s->n_measured++] = k;
+}
+
 static zq_status measure_runs(session *s, zq_error *err) {
     const int n_widths = s->result->n_widths;
-    s->n_measured = n_widths;
-    while (s->sampled && s->n_measured > 1 && s->result->widths[s->n_measured - 2] >= MOST_MEASURED_BITS)
-        s->n_measured--;
+    choose_measured(s);
     zq_status status = make_plan(s, err);
     const int64_t n_batches = status == ZQ_OK ? s->n_images / s->micro : 0;
     s->total = (int)n_batches * s->layers->n;

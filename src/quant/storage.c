@@ -30,6 +30,7 @@ uint64_t zq_storage_bytes(int bits, int64_t n_weights) {
 /* Weight number k n / together + i has its lower bits in element i, the first part in the uppermost ones. */
 static void split_lower(const int8_t *q, int64_t n, int bits, uint8_t *lower) {
     const int together = NIBBLE / bits;
+#pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < n / together; i++) {
         unsigned sum = 0;
         for (int k = 0; k < together; k++)
@@ -59,6 +60,7 @@ bool zq_storage_split(const zq_tensor *integers, int bits, zq_tensor **upper_out
         zq_tensor_drop(*lower_out);
         return false;
     }
+#pragma omp parallel for simd schedule(static)
     for (int64_t i = 0; i < n; i++) /* rounds down, negative ones too */
         ((int8_t *)(*upper_out)->data)[i] =
             (int8_t)((q[i] - (q[i] & ((1 << s.lower_bits) - 1))) / (1 << s.lower_bits));

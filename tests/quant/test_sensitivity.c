@@ -7,8 +7,8 @@
 #include <omp.h>
 #include <stdio.h>
 
-enum { SIDE = 12, IMAGES = 6, IMAGE = 3 * SIDE * SIDE, CLASSES = 5, WIDTHS = 3 };
-static const int widths[WIDTHS] = {2, 4, 8};
+enum { SIDE = 12, IMAGES = 6, IMAGE = 3 * SIDE * SIDE, CLASSES = 5, WIDTHS = 5 };
+static const int widths[WIDTHS] = {2, 3, 4, 6, 8};
 static const zq_weight_spec spec = {.range = ZQ_WEIGHT_MINMAX};
 
 static float pixels[IMAGES * IMAGE];
@@ -230,7 +230,7 @@ static void a_shared_weight_is_one_layer(void **state) {
     zq_sensitivity result = measure(graph, &layers, &images, ZQ_SENSITIVITY_EXACT);
     for (int i = 0; i < layers.n; i++) {
         const double expected = definition(graph, &layers.items[i], 4);
-        assert_true(fabs(result.omega[i * WIDTHS + 1] - expected) <= 1e-3 * expected + 1e-9);
+        assert_true(fabs(result.omega[i * WIDTHS + 2] - expected) <= 1e-3 * expected + 1e-9);
     }
     zq_sensitivity_clear(&result);
     zq_layers_clear(&layers);
@@ -264,8 +264,8 @@ static void deep_networks_take_fewer_images(void **state) {
     zq_graph_drop(graph);
 }
 
-/* All images are needed by so few layers: measured widths are the definition; 8 bits follow from the errors.
- */
+/* All images are needed by so few layers: 2 and 4 bits are measured, as the definition has it; 3 bits lie
+ * between both, 6 and 8 follow from the errors. */
 static void samples_are_near_the_definition(void **state) {
     (void)state;
     for (uint64_t seed = 1; seed <= 3; seed++) {
@@ -279,7 +279,12 @@ static void samples_are_near_the_definition(void **state) {
         for (int i = 0; i < layers.n * WIDTHS; i++) {
             const double ratio = sampled.omega[i] / exact.omega[i];
             print_message("layer %d, %d bits: ratio %g\n", i / WIDTHS, widths[i % WIDTHS], ratio);
-            assert_true(widths[i % WIDTHS] == 8 ? ratio > 0.05 && ratio < 20 : fabs(ratio - 1) < 1e-3);
+            const int bits = widths[i % WIDTHS];
+            if (bits == 3)
+                assert_true(sampled.omega[i] <= fmax(sampled.omega[i - 1], sampled.omega[i + 1]) &&
+                            sampled.omega[i] >= fmin(sampled.omega[i - 1], sampled.omega[i + 1]));
+            else
+                assert_true(bits > 4 ? ratio > 0.05 && ratio < 20 : fabs(ratio - 1) < 1e-3);
         }
         zq_sensitivity_clear(&exact);
         zq_sensitivity_clear(&sampled);
