@@ -99,7 +99,7 @@ def main():
     if args.json is not None:
         args.json.write_text(json.dumps(found, indent=1) + "\n")
     if args.svg is not None:
-        lines(args.svg, [(f"{name}: KL over % of FP32", {"predicted": [(p["size"], p["predicted"]["kl"]) for p in points],
+        lines(args.svg, [(f"{name}: KL", {"predicted": [(p["size"], p["predicted"]["kl"]) for p in points],
                                                          "real images": [(p["size"], p["kl"]) for p in points]})
                          for name, points in found.items()])
 

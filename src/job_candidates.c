@@ -118,35 +118,48 @@ static void uniform_bits(const zq_job *job, int bits, int *bits_out) {
         bits_out[i] = zq_rules_at_most(&job->rules, &job->layers.items[i], bits);
 }
 
-/* Bytes of files with the same width in all layers that keep none, with the activations in use; the larger of
- * these and what bytes holds. */
-static zq_status pack_uniform(zq_job *job, int *bits, uint64_t bytes[ZQ_FILES_PACKED]) {
-    for (int k = 0; k < ZQ_FILES_PACKED; k++) {
-        for (int i = 0; i < job->layers.n; i++)
-            bits[i] = job->layers.items[i].kept != 0 ? job->layers.items[i].kept : zq_packed_bits[k];
-        ZQ_TRY(zq_job_add_candidate(job, "uniform", bits, NULL, ZQ_WEIGHT_MINMAX, NULL));
-        const uint64_t packed = job->candidates[job->n_candidates - 1].bytes;
-        bytes[k] = packed > bytes[k] ? packed : bytes[k];
-        drop_last(job);
-    }
+static zq_status pack(zq_job *job, const int *bits, const zq_activation *activations, uint64_t *bytes) {
+    zq_job_use_activations(job, activations);
+    ZQ_TRY(zq_job_add_candidate(job, "uniform", bits, NULL, ZQ_WEIGHT_MINMAX, NULL));
+    const uint64_t packed = job->candidates[job->n_candidates - 1].bytes;
+    *bytes = packed > *bytes ? packed : *bytes;
+    drop_last(job);
+    return ZQ_OK;
+}
+
+/* Bytes of the file with that width in all layers that keep none; with either of the activations that it may
+ * have, the larger one. */
+static zq_status pack_uniform(zq_job *job, int width, int *bits, uint64_t *bytes_out) {
+    *bytes_out = 0;
+    for (int i = 0; i < job->layers.n; i++)
+        bits[i] = job->layers.items[i].kept != 0 ? job->layers.items[i].kept : width;
+    if (job->even != NULL)
+        ZQ_TRY(pack(job, bits, job->even, bytes_out));
+    return pack(job, bits, job->allotted, bytes_out);
+}
+
+/* Pricing knows a file to a few bytes; a width everywhere has to fit into what it is to mean. */
+static zq_status make_room_for_width(zq_job *job, int *bits) {
+    const double width = job->target.value;
+    uint64_t bytes;
+    if (job->target.kind != ZQ_TARGET_BITS || job->options.cost != ZQ_COST_BYTES || width != floor(width))
+        return ZQ_OK;
+    ZQ_TRY(pack_uniform(job, (int)width, bits, &bytes));
+    job->limit = bytes > job->limit ? bytes : job->limit;
     return ZQ_OK;
 }
 
 zq_status zq_job_find_limit(zq_job *job, int *bits) {
-    uint64_t bytes[ZQ_FILES_PACKED] = {0};
-    if (job->even != NULL) {
-        zq_job_use_activations(job, job->even);
-        ZQ_TRY(pack_uniform(job, bits, bytes));
-    }
-    zq_job_use_activations(job, job->allotted);
-    ZQ_TRY(pack_uniform(job, bits, bytes));
+    uint64_t bytes[ZQ_FILES_PACKED];
+    for (int k = 0; k < ZQ_FILES_PACKED; k++)
+        ZQ_TRY(pack_uniform(job, zq_packed_bits[k], bits, &bytes[k]));
     const double mixed = job->options.mixed_activations;
     job->pricing = (zq_pricing){.cost = job->options.cost,
                                 .activation_bits = mixed > 0 ? mixed : job->options.activation_bits,
                                 .file = zq_file_cost_from(&job->layers, bytes),
                                 .fp32_bytes = job->graph->file_bytes};
     job->limit = zq_target_limit(&job->target, &job->layers, &job->pricing);
-    return ZQ_OK;
+    return make_room_for_width(job, bits);
 }
 
 uint64_t zq_job_cost_of(const zq_job *job, const zq_candidate *candidate) {

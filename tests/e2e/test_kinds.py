@@ -116,18 +116,70 @@ def check(make, folder, program):
     feeds = {"x": np.random.default_rng(1).standard_normal(shape).astype(np.float32)}
     found = run(onnx.load(out), feeds)
     for name, value in run(model, feeds).items():
-        error = np.sqrt(np.mean((found[name] - value) ** 2) / np.mean(value ** 2))
+        error = relative_error(found[name], value)
         assert error < 0.2, f"'{name}' differs by {error} of its size"
+
+
+def relative_error(found, expected):
+    return np.sqrt(np.mean((found - expected) ** 2) / np.mean(expected ** 2))
+
+
+def weights_of(path):
+    """The integers of the convolutions' weights as ONNX Runtime has them after it has put them together."""
+    model = integers.optimized(path)
+    values = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    return [values[n.input[3]].astype(int) - int(values[n.input[5]].reshape(-1)[0])
+            for n in model.graph.node if n.op_type == "QLinearConv"]
+
+
+def larger():
+    net = Net("N")
+    net.inputs = [helper.make_tensor_value_info("x", FLOAT, ["N", 3, 32, 32])]
+    net.conv("x", "a", 3, 32, stride=2)
+    net.conv("a", "b", 32, 64, stride=2)
+    net.add("GlobalAveragePool", ["b"], "pooled")
+    net.add("Flatten", ["pooled"], "flat")
+    net.add("Gemm", ["flat", net.constant("w", net.random.standard_normal([64, 10]).astype(np.float32))], "y")
+    net.output("y", FLOAT, ["N", 10])
+    return net
+
+
+def widths(folder, program):
+    """Every width takes its bits in the file, reaches all its integers in ONNX Runtime, and more bits are nearer to FP32 (until
+    activations decide)."""
+    model, path = larger().model(), folder / "net.onnx"
+    onnx.save(model, path)
+    feeds = {"x": np.random.default_rng(1).standard_normal([8, 3, 32, 32]).astype(np.float32)}
+    expected = run(model, feeds)["y"]
+    sizes, errors = [], []
+    for bits in (2, 3, 4, 5, 6, 8):
+        out = folder / f"net.w{bits}.onnx"
+        done = zeroq(program, path, out, "--size", f"w{bits}", "--bits", str(bits))
+        assert done.returncode == 0, done.stderr
+        share, stayed = integers.survey(out)
+        assert share > 0.97, f"{bits} bits: {share} on integers; float: {stayed}"
+        for w in weights_of(out):
+            low, high = (-127, 127) if bits == 8 else (-2 ** (bits - 1), 2 ** (bits - 1) - 1)
+            assert low <= w.min() and w.max() <= high and max(-w.min(), w.max()) >= high, f"{bits} bits: {w.min()} to {w.max()}"
+        sizes.append(out.stat().st_size)
+        errors.append(relative_error(run(onnx.load(out), feeds)["y"], expected))
+    n_weights = sum(np.prod(t.dims) for t in model.graph.initializer if len(t.dims) == 4)
+    assert sizes[5] - sizes[2] > 0.4 * n_weights, f"files of {sizes} bytes for {n_weights} weights"
+    assert sizes == sorted(sizes), f"files of {sizes} bytes"
+    assert errors[:4] == sorted(errors[:4], reverse=True) and max(errors[3:]) < errors[2], f"errors {errors}"
 
 
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     failures = 0
-    for make in [*WORK, *REFUSED]:
+    for make in [*WORK, *REFUSED, widths]:
         with tempfile.TemporaryDirectory() as folder:
             try:
-                check(make, Path(folder), sys.argv[1])
+                if make is widths:
+                    widths(Path(folder), sys.argv[1])
+                else:
+                    check(make, Path(folder), sys.argv[1])
                 print(f"{make.__name__:12} ok", flush=True)
             except Exception as error:  # onnx and onnxruntime raise classes of their own
                 failures += 1
