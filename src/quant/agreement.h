@@ -6,8 +6,8 @@
  * drawn to a label, so hardly one leaves the network undecided, as photos often do. What they do tell is how
  * far quantization moves the scores, and how certain the network is on the whole. So the margin between the
  * largest score and the second is taken to be spread exponentially over photos, as it roughly is, with the
- * mean that it has over the distilled images; an image agrees with the probability that a margin outweighs
- * what moved. */
+ * mean that it has over the distilled images (three quarters of it where there are many classes); an image
+ * agrees with the probability that a margin outweighs what moved. */
 #ifndef ZQ_QUANT_AGREEMENT_H
 #define ZQ_QUANT_AGREEMENT_H
 
@@ -17,7 +17,7 @@ typedef struct zq_certainty {
     int64_t n_classes;
     bool probability; /* outputs are behind a softmax: scores are their logarithms */
     float *scores;    /* [n_images, n_classes] of the network itself, owned */
-    double margin;    /* its mean over all images */
+    double margin;    /* expected of photos, in the mean */
 } zq_certainty;
 
 /* Needs a network with classes (quant/labels.h). */
